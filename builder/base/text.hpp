@@ -1,0 +1,30 @@
+// Small helpers on text that the standard library lacks.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace kiln::base {
+
+// Splits at each `separator`; an empty text gives one empty piece.
+std::vector<std::string> split(std::string_view text, char separator);
+// Lines without their newline; a final newline makes no empty last line.
+std::vector<std::string> lines(std::string_view text);
+std::string join(std::span<const std::string> parts, std::string_view separator);
+std::string_view trim(std::string_view text);
+// The last `count` lines of `text`, newline-separated.
+std::string last_lines(std::string_view text, std::size_t count);
+// `text` as one POSIX shell word; words that need no quotes stay as they are. For showing commands to people
+// only.
+std::string shell_word(std::string_view text);
+// An argv as one copy-pasteable shell line.
+std::string shell_line(std::span<const std::string> argv);
+// Control characters (but \n and \t) and invalid UTF-8 replaced, so that foreign output cannot drive a
+// terminal.
+std::string printable(std::string_view text);
+// The nearest of `known` to `word` when it is near enough to be a slip of the keyboard, else "".
+std::string did_you_mean(std::string_view word, std::span<const std::string> known);
+
+}  // namespace kiln::base

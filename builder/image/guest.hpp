@@ -1,0 +1,53 @@
+// A booted guest. QEMU lives only here (and in accel). The image's own kernel and initrd are booted directly;
+// the agent comes in by a second archive behind the initrd and lives in /run, so nothing is written to the
+// disk for its sake. The destructor kills the whole process group.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/host.hpp"
+#include "image/accel.hpp"
+#include "image/system.hpp"
+
+namespace kiln::image {
+
+struct Limits {  // engine rule 13; defaults under TCG, a third of it with KVM
+  std::chrono::seconds death{5};
+  std::chrono::seconds first_byte{60};
+  std::chrono::seconds boot{600};
+  std::chrono::seconds step{1800};
+};
+Limits limits_for(Accel accel);
+
+struct GuestOptions {
+  std::filesystem::path disk;    // qcow2, written to
+  std::filesystem::path kernel;  // local copies of the image's own
+  std::filesystem::path initrd;
+  std::string root = "LABEL=cloudimg-rootfs";
+  std::uint64_t memory = 2ULL << 30;
+  int cpus = 2;
+  Accel accel = Accel::tcg;
+  Limits limits;
+  std::filesystem::path scratch;  // sockets, appended initrd
+  std::filesystem::path console;  // log of the serial console, appended
+};
+
+class Guest : public System {
+ public:
+  // Boots and waits until the agent answers and the system has settled (no queued job). Throws base::Error
+  // with the last 30 console lines when QEMU dies, the kernel panics, or a limit passes. `on_doing` hears
+  // what is being waited for.
+  static std::unique_ptr<Guest> boot(const host::Host& host, const GuestOptions& options,
+                                     const std::function<void(std::string_view)>& on_doing = {});
+  // Clean shutdown: all is on the disk when it returns. Throws base::Error when it takes longer than a boot
+  // may.
+  virtual void shut_down() = 0;
+  // Picture of the display as PNG; false when the guest shows none.
+  virtual bool screenshot(const std::filesystem::path& png) = 0;
+};
+
+}  // namespace kiln::image

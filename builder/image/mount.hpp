@@ -1,0 +1,31 @@
+// A layer's root file system mounted on the host: qemu-storage-daemon shows the qcow2 as a file (FUSE), a
+// loop device reads its root partition. Root only.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "host/host.hpp"
+#include "image/files.hpp"
+
+namespace kiln::image {
+
+class Mount {
+ public:
+  // Mounts the root partition of `image` (qcow2 or raw; writable) below `scratch`. The root partition is the
+  // one whose file system has `root_label`, or else the only Linux file system. Throws base::Error.
+  static std::unique_ptr<Mount> open(const host::Host& host, const std::filesystem::path& image,
+                                     const std::filesystem::path& scratch, bool read_only);
+  virtual ~Mount() = default;  // unmounts; what was written is then in the image
+  [[nodiscard]] virtual const std::filesystem::path& root() const = 0;
+  // Unmounts and detaches now; throws base::Error when that fails (the destructor does not).
+  virtual void close() = 0;
+};
+
+// The two ways of image::Files.
+std::unique_ptr<Files> mounted_files(Mount& mount);
+std::unique_ptr<Files> guestfs_files(const host::Host& host, const std::filesystem::path& image,
+                                     bool read_only, bool force_tcg);
+
+}  // namespace kiln::image

@@ -1,0 +1,62 @@
+// Profile x StageSet -> Plan; Plan -> keys. Pure and offline: no network, no disk image, no root. After
+// keys() no user error is left.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "host/host.hpp"
+#include "profile/profile.hpp"
+#include "stage/stage.hpp"
+#include "stage/stage_set.hpp"
+
+namespace kiln::plan {
+
+struct PlannedStep {
+  std::string id;
+  const stage::StageType* type = nullptr;
+  std::shared_ptr<const stage::Stage> stage;
+  stage::Options options;
+  base::Where where;
+};
+
+struct Plan {
+  profile::Profile profile;
+  std::vector<PlannedStep> steps;  // one base, images, artifacts
+};
+
+// Parses each step's options and checks the order; errors go to `errors` (order: no base, two bases, an image
+// stage behind an artifact, seal not last, ...).
+Plan make_plan(const profile::Profile& profile, const stage::StageSet& stages,
+               std::vector<base::Error>& errors);
+// load + make_plan; throws base::Errors (Exit::usage) with all mistakes at once.
+Plan load_plan(const std::filesystem::path& file, const stage::StageSet& stages);
+
+struct StepKey {
+  std::string text;                                                     // see stage::KeyWriter
+  std::string key;                                                      // sha256 of text
+  std::map<std::filesystem::path, std::vector<host::TreeNode>> inputs;  // local paths the text digested
+};
+// One a step; key(n) depends on key(n-1). A key for a Reuse::never step has empty text. Guest memory and
+// cpus, the machine type and CPU model are in the keys of stages that may boot.
+std::vector<StepKey> make_keys(const Plan& plan, const host::Host& host);
+
+// Host programs of all stages that are missing, for one error before the first step runs.
+std::vector<std::string> missing_tools(const Plan& plan, const host::Host& host);
+
+// `kiln plan` for people: a line a step, "id  hit|miss  text  reason".
+struct StepState {
+  bool hit = false;
+  std::string why;  // of a miss: never built, input changed (which), revision, parent missed, too old,
+                    // evicted, damaged, forced
+  double last_seconds = -1;
+};
+
+// Why `now` has no layer although `before` had one: "input changed: tree: nginx/init.sls", "option changed:
+// suite", "revision 1 -> 2", ...
+std::string explain(const std::string& before, const std::string& now);
+
+}  // namespace kiln::plan

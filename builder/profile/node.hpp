@@ -1,0 +1,63 @@
+// A YAML value with its place in the file. yaml-cpp lives only behind this header.
+//
+// A mapping is consumed by take(); what nobody took is an unknown key, found by leftovers(). Duplicate keys,
+// aliases that blow up (YAML bombs), tags, anchors to parents, files over 1 MiB and nesting over 32 are
+// refused while reading.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace kiln::profile {
+
+class Node {
+ public:
+  enum class Kind { null, scalar, list, map };
+
+  // Parses `text` as one YAML document. Syntax errors and all duplicate keys go to `errors`, each with its
+  // place; then the result is what could be read.
+  static Node parse(const std::string& text, const std::string& file, std::vector<base::Error>& errors);
+  static Node read(const std::filesystem::path& file, std::vector<base::Error>& errors);
+
+  [[nodiscard]] Kind kind() const;
+  [[nodiscard]] const base::Where& where() const;
+  // The file that wrote this value; relative paths in it start from that file's directory.
+  [[nodiscard]] const std::string& file() const;
+  [[nodiscard]] const std::string& scalar() const;  // as written, without quotes
+  [[nodiscard]] bool quoted() const;                // "yes" in quotes is a text, never a flag
+  [[nodiscard]] std::size_t size() const;
+  [[nodiscard]] const std::vector<Node>& items() const;                     // of a list
+  [[nodiscard]] const std::vector<std::pair<Node, Node>>& entries() const;  // of a map, in file order
+  // The value of `key`, which is then no leftover.
+  std::optional<Node> take(std::string_view key);
+  [[nodiscard]] std::optional<Node> find(std::string_view key) const;
+  // An error for each key that was not taken, with a guess at what was meant out of `known`.
+  void leftovers(std::string_view what, const std::vector<std::string>& known,
+                 std::vector<base::Error>& errors) const;
+
+  // Typed readings. On a wrong type they add an error ("expected a size such as 10G, got a list") and return
+  // nullopt.
+  std::optional<std::string> as_text(std::string_view what, std::vector<base::Error>& errors) const;
+  std::optional<bool> as_flag(std::string_view what, std::vector<base::Error>& errors) const;
+  std::optional<std::int64_t> as_number(std::string_view what, std::int64_t min, std::int64_t max,
+                                        std::vector<base::Error>& errors) const;
+  std::optional<std::uint64_t> as_size(std::string_view what, std::vector<base::Error>& errors) const;
+  std::optional<std::vector<std::string>> as_texts(std::string_view what,
+                                                   std::vector<base::Error>& errors) const;
+
+  // Default-constructed: null without a place.
+  Node();
+  struct Data;
+  explicit Node(std::shared_ptr<Data> data);
+
+ private:
+  std::shared_ptr<Data> data_;
+};
+
+}  // namespace kiln::profile

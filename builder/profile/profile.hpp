@@ -1,0 +1,86 @@
+// The value a profile file means, `extends` and defaults resolved.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "profile/node.hpp"
+
+namespace kiln::profile {
+
+// One entry of `steps:`, its options not yet read: the plan does that by the stage's option table.
+struct Step {
+  std::string id;
+  std::string stage;
+  Node options;       // null or a map
+  base::Where where;  // of the entry
+};
+
+// What the proof looks at in the booted image.
+struct PortCheck {
+  int port = 0;
+  std::string protocol;       // ssh, http, https, tls, smtp, tcp
+  std::string path = "/";     // http, https
+  std::optional<int> status;  // http, https
+  std::string body;           // http, https: regular expression found in the body
+  base::Where where;
+};
+struct FileCheck {
+  std::string path;
+  std::string kind = "file";  // file, directory, link, absent
+  std::string target;         // of a link
+  std::string mode;           // octal text, "" = any
+  std::string owner;          // user name, "" = any
+  std::string content;        // regular expression found in the file
+  base::Where where;
+};
+struct CommandCheck {
+  std::vector<std::string> run;  // argv
+  int status = 0;
+  std::string output;  // regular expression found in stdout
+  base::Where where;
+};
+enum class Firmware { bios, uefi };
+struct Proof {
+  std::vector<Firmware> firmware = {Firmware::bios};
+  std::uint64_t memory = 2ULL << 30;
+  int cpus = 2;
+  std::vector<std::string> units;     // must be active
+  std::vector<std::string> may_fail;  // units whose failure is no failure of the proof; each needs a reason
+                                      // in the profile's comment
+  std::vector<PortCheck> ports;
+  std::vector<FileCheck> files;
+  std::vector<CommandCheck> commands;
+};
+
+struct Guest {
+  std::uint64_t memory = 2ULL << 30;  // of build guests; in the key
+  int cpus = 2;
+};
+
+struct Profile {
+  std::string name;  // of the file without .yml, unless it says `name:`
+  std::string description;
+  std::filesystem::path file;
+  Guest guest;
+  std::vector<Step> steps;
+  Proof proof;
+};
+
+// Where `--profile NAME` is looked for: a path (with '/' or ending in .yml or .yaml), else
+// `./profiles/NAME.yml`, else `<share>/profiles/NAME.yml`. Throws base::Error (Exit::usage) with a guess when
+// there is none.
+std::filesystem::path find_profile(const std::string& name, const std::filesystem::path& share);
+
+// Reads a profile and what it extends. All errors go to `errors`; the profile is usable when none was added.
+//
+// `extends: other.yml`: maps merge key by key, the extending file wins; a step with the id of an extended
+// step replaces it in place; a new step comes after `after: ID`, else before the first artifact stage of the
+// extended list, else last. A step may say `remove: ID` instead.
+Profile load(const std::filesystem::path& file, std::vector<base::Error>& errors);
+
+}  // namespace kiln::profile

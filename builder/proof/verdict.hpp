@@ -1,0 +1,60 @@
+// The proof: a cold boot of the very file that is to be published, looked at from outside and through a
+// one-time ssh key. Nothing is written to the image.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "host/host.hpp"
+#include "image/accel.hpp"
+#include "image/guest.hpp"
+#include "profile/profile.hpp"
+
+namespace kiln::proof {
+
+struct CheckResult {
+  std::string kind;  // unit, port, file, command, boot
+  std::string name;  // "port 443 https"
+  bool passed = false;
+  bool ran = true;     // false: could not be looked at; never counts as passed
+  std::string detail;  // what was seen, or why it did not run
+  double seconds = 0;
+};
+
+struct Verdict {
+  bool proven = false;  // booted and every check ran and passed
+  bool inside =
+      false;  // checks inside the guest ran (an image without cloud-init gets those from outside only)
+  std::string firmware;     // bios, uefi
+  std::string accel;        // kvm, tcg
+  double boot_seconds = 0;  // to ssh
+  double seconds = 0;
+  std::vector<CheckResult> checks;
+  std::string image_sha256;
+  [[nodiscard]] std::string json() const;
+  static Verdict from_json(const std::string& text);
+};
+
+struct BootOptions {
+  std::filesystem::path image;
+  profile::Proof proof;
+  profile::Firmware firmware = profile::Firmware::bios;
+  image::Accel accel = image::Accel::tcg;
+  image::Limits limits;
+  std::filesystem::path scratch;  // throw-away overlay, seed, sockets
+  std::filesystem::path console;  // console.log to write
+  std::filesystem::path screen;   // screen.png to write
+  std::function<void(std::string_view)> on_doing;
+};
+
+// Boots and checks. A failed check is a verdict; base::Error only when the machine could not be run at all
+// (missing tool, interrupt, unreadable image). A panic, hang or dead guest is a failed "boot" check with the
+// last 30 console lines.
+Verdict prove(const host::Host& host, const BootOptions& options);
+
+// JUnit XML of one or more verdicts of `image`.
+std::string junit(const std::string& suite, const std::vector<Verdict>& verdicts);
+
+}  // namespace kiln::proof

@@ -1,0 +1,69 @@
+// The option table of a stage: from one list come parsing, the JSON Schema, the documentation and the key
+// lines.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace kiln::stage {
+
+enum class Type {
+  text,    // one line
+  flag,    // true or false
+  number,  // integer within [minimum, maximum]
+  size,    // bytes, written 512M or 10G
+  texts,   // list of one-line texts
+  file,    // path of a local file, relative to the profile that wrote it; its content is part of the key
+  tree,    // path of a local directory; its content is part of the key
+  files,   // list of local files
+};
+
+struct Option {
+  std::string_view name;
+  Type type = Type::text;
+  std::string_view fallback;  // default as one would write it in YAML; "" = none
+  bool required = false;
+  std::string_view doc;      // one sentence
+  std::int64_t minimum = 0;  // of number and size
+  std::int64_t maximum = INT64_MAX;
+  std::span<const std::string_view> choices = {};  // of text
+  std::string_view pattern =
+      {};               // ECMAScript regular expression that a text, or each text of a list, matches whole
+  bool secret = false;  // must not be used in a cached stage (rule 7 of the engine)
+};
+
+// What a profile wrote for the options of one step: typed, checked, defaults filled in.
+using Value = std::variant<std::monostate, bool, std::int64_t, std::string, std::vector<std::string>>;
+
+class Options {
+ public:
+  void set(std::string name, Value value, base::Where where);
+  // False for an option without a value and without a default.
+  [[nodiscard]] bool has(std::string_view name) const;
+  // Each throws std::logic_error when the stage asks for a name or type that is not in its table: a bug, not
+  // a user error.
+  [[nodiscard]] const std::string& text(std::string_view name) const;
+  [[nodiscard]] bool flag(std::string_view name) const;
+  [[nodiscard]] std::int64_t number(std::string_view name) const;  // also sizes, in bytes
+  [[nodiscard]] const std::vector<std::string>& texts(std::string_view name) const;
+  [[nodiscard]] std::filesystem::path path(std::string_view name) const;  // absolute
+  [[nodiscard]] std::vector<std::filesystem::path> paths(std::string_view name) const;
+  // Where the profile wrote it (or the step, for a default), for errors of meaning.
+  [[nodiscard]] const base::Where& where(std::string_view name) const;
+  [[nodiscard]] const std::map<std::string, Value, std::less<>>& all() const { return values_; }
+  base::Where step;  // where the step begins
+
+ private:
+  std::map<std::string, Value, std::less<>> values_;
+  std::map<std::string, base::Where, std::less<>> places_;
+};
+
+}  // namespace kiln::stage
