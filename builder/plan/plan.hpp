@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "host/host.hpp"
+#include "host/tree.hpp"
 #include "profile/profile.hpp"
 #include "stage/stage.hpp"
 #include "stage/stage_set.hpp"
