@@ -1,0 +1,21 @@
+# The system's locale. `locale` is cloud-init's own key of the environment.
+{%- set locale = salt['pillar.get']('locale', 'en_US.UTF-8') %}
+include:
+  - common.packages
+
+/etc/locale.gen:
+  file.managed:
+    - contents: {{ locale }} {{ locale.split('.')[-1] }}
+    - require:
+      - pkg: packages
+
+locale-gen:
+  cmd.run:
+    - onchanges:
+      - file: /etc/locale.gen
+
+/etc/default/locale:
+  file.managed:
+    - contents: LANG={{ locale }}
+    - require:
+      - cmd: locale-gen
