@@ -35,7 +35,6 @@ constexpr std::array<stage::Option, 2> options = {{
      .doc = "The local directory to copy."},
     {.name = "into",
      .type = stage::Type::text,
-     .fallback = {},
      .fallback = "/",
      .doc = "The directory of the image that the tree is laid over; made when it is not there.",
      .pattern = "/[^\\s]*"},

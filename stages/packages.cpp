@@ -32,7 +32,6 @@ constexpr std::array<stage::Option, 3> options = {{
      .doc = "Files with more names, one a line; # begins a comment."},
     {.name = "recommends",
      .type = stage::Type::flag,
-     .fallback = {},
      .fallback = "false",
      .doc = "Install recommended packages too."},
 }};
