@@ -1,19 +1,26 @@
 // The store of layers: what was built once and can be built upon. A key names an input, an id names bytes.
 //
 //   layers/<id>/{image.qcow2,info.json,log}   never replaced, 0444; image.qcow2 names its parent as
-//   ../../layers/<parent>/image.qcow2 stages/<key>                              ids built from that key,
-//   newest first, one a line keys/<profile>/<n>.json                   key texts of the last 20 builds
-//   blobs/<sha256>  packages/<kind>/  artifacts/<id>/  verdicts/<sha256>-<firmware>.json  failed/ tmp/<uuid>/
-//   stamps.json
+//                                             ../../layers/<parent>/image.qcow2
+//   stages/<key>                              ids built from that key, newest first, one a line
+//   artifacts/<key>/{files/,info.json}        exports of a key, so that they need not be made again
+//   keys/<profile>/<n>.json                   key texts of the last 20 builds
+//   verdicts/<sha256>-<firmware>.json         and .console.log, .screen.png of the boot that gave it
+//   blobs/<sha256>  packages/<kind>/  failed/<name>/  tmp/<uuid>/  stamps.json  lock  users
 //
 // The store is 0700 and belongs to one user. A tmp/<uuid> is flocked while its owner lives; the next run
-// removes those it can lock.
+// removes those it can lock. Every change of what is listed above is made by rename under a flock of `lock`,
+// held only for the moment; `users` is flocked shared by whoever has the store open, so that nothing is
+// evicted from under a build.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
-#include <memory>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "host/fd.hpp"
@@ -26,11 +33,26 @@ struct Layer {
   std::string parent;  // id, "" for a base
   std::string key;
   std::string sha256;      // of image.qcow2
+  std::uint64_t size = 0;  // of image.qcow2, bytes
   double seconds = 0;      // its step took
   std::int64_t built = 0;  // wall clock
   std::string info;        // the whole of info.json
   std::filesystem::path folder;
   [[nodiscard]] std::filesystem::path image() const { return folder / "image.qcow2"; }
+};
+
+// What an artifact step left: files below `files`, each with its digest.
+struct Artifact {
+  struct File {
+    std::string name;  // relative to `files`
+    std::string sha256;
+    std::uint64_t size = 0;
+  };
+  std::string key;
+  std::filesystem::path files;
+  std::vector<File> list;  // sorted by name
+  double seconds = 0;
+  std::string info;  // the whole of info.json
 };
 
 class Store;
@@ -39,22 +61,24 @@ class Store;
 // commit() was called.
 class Entry {
  public:
-  Entry(Entry&&) noexcept;
+  Entry(Entry&& other) noexcept;
+  Entry(const Entry&) = delete;
+  Entry& operator=(const Entry&) = delete;
   Entry& operator=(Entry&&) = delete;
   ~Entry();
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   [[nodiscard]] std::filesystem::path image() const { return folder_ / "image.qcow2"; }
   // The id it will have; its overlay can be made to name its parent before that exists.
   [[nodiscard]] const std::string& id() const { return id_; }
-  // Digests image.qcow2, writes info.json, fsyncs, makes it 0444, renames it into layers/ and lists it under
-  // `key`. `info` is a JSON object merged into info.json.
+  // Digests image.qcow2, writes info.json, fsyncs, makes all of it 0444, renames it into layers/ and lists it
+  // under `key`. `info` is a JSON object merged into info.json. Whatever else lies in the folder goes along.
   Layer commit(const std::string& key, const std::string& parent, double seconds, const std::string& info);
 
  private:
   friend class Store;
   Entry(Store& store, std::filesystem::path folder, std::string id, host::Fd lock);
-  Store& store_;
-  std::filesystem::path folder_;
+  Store* store_;
+  std::filesystem::path folder_;  // empty once it is gone
   std::string id_;
   host::Fd lock_;
 };
@@ -65,47 +89,97 @@ class Store {
   // belongs to another user, with owner and the way out. A store that cannot be written still serves hits;
   // the first write throws (Exit::missing, naming --store).
   Store(const host::Host& host, std::filesystem::path root);
+  Store(const Store&) = delete;
+  Store& operator=(const Store&) = delete;
 
   // The newest intact layer of `key` whose parent is exactly `parent` ("" for a base). A damaged one is moved
-  // aside and is no hit; `why` says so.
+  // aside and is no hit. `why`, on a miss: "" when the key was never listed, else one of "damaged",
+  // "evicted", "parent missed".
   std::optional<Layer> find_layer(const std::string& key, const std::string& parent,
                                   std::string* why = nullptr);
-  std::optional<Layer> find_layer_by_id(const std::string& id);
+  // Not checked for damage: see intact().
+  std::optional<Layer> find_layer_by_id(const std::string& id) const;
   // True when the key was listed once, whatever became of its layers.
-  bool known(const std::string& key);
+  [[nodiscard]] bool known(const std::string& key) const;
+  // Throws base::Error (Exit::missing) when the store cannot be written.
   Entry begin();
   // A flocked scratch directory below tmp/.
   Entry scratch() { return begin(); }
   // Digest check by rule 6: unchanged in inode, size, mtime, ctime since it was digested, or digested now.
   // False: damaged.
   bool intact(const Layer& layer);
+  // Moves a layer to failed/damaged-<id>, so that it is found no more.
+  void set_aside(const Layer& layer);
 
-  std::filesystem::path blob(const std::string& sha256) const { return root_ / "blobs" / sha256; }
+  [[nodiscard]] std::filesystem::path blob(const std::string& sha256) const {
+    return root_ / "blobs" / sha256;
+  }
+  // Directory for downloads of a kind; made when missing.
   std::filesystem::path packages(const std::string& kind);
-  // Key texts of a profile's last builds, newest first: {step id, text}.
+  // Key texts of a profile's last builds, in the order of its steps.
   struct KeyRecord {
     std::string step, key, text;
     double seconds = 0;
   };
   void keep_keys(const std::string& profile, const std::vector<KeyRecord>& records);
-  std::vector<KeyRecord> last_keys(const std::string& profile);
+  // Of the newest build; empty when there was none.
+  [[nodiscard]] std::vector<KeyRecord> last_keys(const std::string& profile) const;
   // Verdict JSON of an image digest and firmware.
-  std::optional<std::string> find_verdict(const std::string& sha256, const std::string& firmware);
+  [[nodiscard]] std::optional<std::string> find_verdict(const std::string& sha256,
+                                                        const std::string& firmware) const;
   void keep_verdict(const std::string& sha256, const std::string& firmware, const std::string& json);
-  // Artifact folders by key: exports that need not be made again.
-  std::optional<std::filesystem::path> find_artifact(const std::string& key);
-  std::filesystem::path keep_artifact(const std::string& key, const std::filesystem::path& folder);
+  // Where a by-product of a verdict lies ("console.log", "screen.png"); it need not exist.
+  [[nodiscard]] std::filesystem::path verdict_file(const std::string& sha256, const std::string& firmware,
+                                                   const std::string& name) const;
+  // Exports by key, each file intact by rule 6; a damaged one is moved aside.
+  std::optional<Artifact> find_artifact(const std::string& key);
+  // Takes over `folder` (on the store's file system, by rename): digests its files and makes them 0444.
+  // `info` is a JSON object merged into info.json. An artifact the key has already gives way to the new one.
+  Artifact keep_artifact(const std::string& key, const std::filesystem::path& folder, double seconds,
+                         const std::string& info);
   // Moves or copies a failed step's evidence below failed/, keeps the newest 20, returns the folder.
   std::filesystem::path keep_failure(const std::string& name, const std::filesystem::path& evidence);
   [[nodiscard]] const std::filesystem::path& root() const { return root_; }
-  // Removes layers nobody has used, oldest first, until the store holds at most `bytes`. Never a parent of a
-  // layer that stays.
-  void trim(std::uint64_t bytes);
+  [[nodiscard]] bool writable() const { return writable_; }
+  // Throws base::Error (Exit::missing), naming --store, unless the store can be written.
+  void require_writable() const;
+  // Removes what was used longest ago until the store holds at most `bytes`: set-aside layers, layers,
+  // artifacts, blobs, packages. Never a parent of a layer that stays, nor what this Store has used. Does
+  // nothing while somebody else has the store open. Returns the bytes it freed.
+  std::uint64_t trim(std::uint64_t bytes);
 
  private:
   friend class Entry;
+  struct Stamp {
+    std::uint64_t inode = 0, size = 0;
+    std::int64_t mtime = 0, ctime = 0;  // nanoseconds
+    std::string sha256;
+    bool operator==(const Stamp&) const = default;
+  };
+  static std::optional<Stamp> stamp_of(const std::filesystem::path& file);
+  void open_root();
+  void sweep();
+  host::Fd take_lock();
+  std::map<std::string, Stamp> read_stamps() const;
+  // Digests a file that is not to change any more. Throws base::Error when it changes meanwhile.
+  static Stamp digest(const std::filesystem::path& file);
+  void keep_stamps(const std::map<std::string, Stamp>& stamps);
+  bool unchanged(const std::string& name, const std::string& sha256, std::uint64_t size);
+  std::optional<std::filesystem::path> move_aside(const std::filesystem::path& folder);
+  void prune_failed();
+  void touch(const std::filesystem::path& path, bool mine = true);
+
   const host::Host& host_;
   std::filesystem::path root_;
+  bool writable_ = true;
+  std::string why_not_writable_;
+  host::Fd users_;
+  std::map<std::string, Stamp> stamps_;  // by path below root; the file's content as last read
+  std::set<std::filesystem::path> used_;
+  long touches_ = 0;
 };
+
+// Removes a tree without following links or leaving its file system; what cannot be removed stays.
+void remove_tree(const std::filesystem::path& path) noexcept;
 
 }  // namespace kiln::cache
