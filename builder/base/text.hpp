@@ -21,8 +21,10 @@ std::string last_lines(std::string_view text, std::size_t count);
 std::string shell_word(std::string_view text);
 // An argv as one copy-pasteable shell line.
 std::string shell_line(std::span<const std::string> argv);
-// Control characters (but \n and \t) and invalid UTF-8 replaced, so that foreign output cannot drive a
-// terminal.
+bool is_utf8(std::string_view text);
+// For foreign output, which must not drive a terminal: colour and cursor sequences and the \r of \r\n are
+// dropped; control characters (but \n and \t), marks that turn the reading direction and invalid UTF-8 become
+// U+FFFD.
 std::string printable(std::string_view text);
 // The nearest of `known` to `word` when it is near enough to be a slip of the keyboard, else "".
 std::string did_you_mean(std::string_view word, std::span<const std::string> known);
