@@ -18,6 +18,9 @@ struct Step {
   std::string stage;
   Node options;       // null or a map
   base::Where where;  // of the entry
+  // Added by an extending profile without `after:`. Only the plan knows which stages are artifacts: it puts
+  // such a step before the sealing and the artifacts.
+  bool appended = false;
 };
 
 // What the proof looks at in the booted image.
@@ -77,10 +80,12 @@ struct Profile {
 std::filesystem::path find_profile(const std::string& name, const std::filesystem::path& share);
 
 // Reads a profile and what it extends. All errors go to `errors`; the profile is usable when none was added.
+// Relative paths in options stay as written: Node::file() says which file they start from.
 //
-// `extends: other.yml`: maps merge key by key, the extending file wins; a step with the id of an extended
-// step replaces it in place; a new step comes after `after: ID`, else before the first artifact stage of the
-// extended list, else last. A step may say `remove: ID` instead.
+// `extends: other.yml`: scalars of the extending file win, `firmware` as a whole; entries of the other lists
+// below `proof` are added, and one about the same port and path, file or command replaces the extended one. A
+// step with the explicit id of an extended step replaces it in place; another comes after `after: ID`, else
+// it is marked as appended. A step may say `remove: ID` instead.
 Profile load(const std::filesystem::path& file, std::vector<base::Error>& errors);
 
 }  // namespace kiln::profile
