@@ -493,6 +493,14 @@ bool Store::intact(const Layer& layer) {
 
 // ---- what lies beside the layers
 
+host::Fd Store::lock_blob(const std::string& sha256) {
+  require_writable();
+  const fs::path file = root_ / "blobs" / (component(sha256) + ".lock");
+  auto fd = open_lock_file(file);
+  lock_patiently(fd.get(), LOCK_EX, file);
+  return fd;
+}
+
 fs::path Store::packages(const std::string& kind) {
   const fs::path folder = root_ / "packages" / component(kind);
   std::error_code ignored;

@@ -114,6 +114,10 @@ class Store {
   [[nodiscard]] std::filesystem::path blob(const std::string& sha256) const {
     return root_ / "blobs" / sha256;
   }
+  // Held while a blob is fetched, so that two builds do not write one file.
+  host::Fd lock_blob(const std::string& sha256);
+  // Says that a blob is in use: it is not evicted by this run, and late by others.
+  void used(const std::filesystem::path& file) { touch(file); }
   // Directory for downloads of a kind; made when missing.
   std::filesystem::path packages(const std::string& kind);
   // Key texts of a profile's last builds, in the order of its steps.

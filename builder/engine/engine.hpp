@@ -1,12 +1,15 @@
 // Hit or miss for each key from the base forward; then run and commit each step, prove and publish.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "cache/store.hpp"
+#include "engine/machines.hpp"
 #include "image/accel.hpp"
 #include "plan/plan.hpp"
 #include "proof/verdict.hpp"
@@ -20,7 +23,12 @@ struct BuildOptions {
   image::Wish accel = image::Wish::automatic;
   std::chrono::seconds timeout{0};  // of a step; 0: the default of rule 13
   bool boot = true;                 // false: "unproven"
+  // false: mount nothing and enter no sandbox although root may; what a host without root does.
+  bool native = true;
   std::string kiln_version;
+  std::uint64_t need_free = 2ULL << 30;  // bytes a step asks of the store's file system
+  std::uint64_t store_limit = 0;         // the store is trimmed to it; 0: 20 GiB or a quarter of the file
+                                         // system, whichever is less
 };
 
 struct StepReport {
@@ -37,19 +45,27 @@ struct BuildReport {
   std::vector<std::filesystem::path> artifacts;  // published files
   std::vector<proof::Verdict> verdicts;
   bool proven = false;
+  bool proof_reused = false;  // no boot in this run: the verdict was kept
   std::string accel, accel_why;
   double seconds = 0;
-  std::filesystem::path failure;  // evidence folder, when a step or the proof failed
+  std::filesystem::path output;   // where the artifacts and reports are
+  std::filesystem::path failure;  // evidence folder, when the proof failed
   [[nodiscard]] std::string json() const;
+  // A proof was made (or kept) and failed.
+  [[nodiscard]] bool refuted() const { return !verdicts.empty() && !proven; }
 };
 
 // States for `kiln plan`: which steps are hits in this store. Touches no network and no disk image.
 std::vector<plan::StepState> states(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
                                     cache::Store& store);
 
-// Builds, proves and publishes. Throws base::Error when a step fails (its hint names the evidence); a failed
-// proof is a report with proven == false.
+// Builds, proves and publishes. Throws base::Error when a step fails (its trail names the evidence); a failed
+// proof is a report with proven == false, and publishes nothing but its report.
 BuildReport build(const host::Host& host, const plan::Plan& plan, cache::Store& store,
                   const BuildOptions& options, stage::Observer& observer);
+// The same with keys made already and other machines than the real ones.
+BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
+                  cache::Store& store, const BuildOptions& options, stage::Observer& observer,
+                  Machines& machines);
 
 }  // namespace kiln::engine

@@ -1,0 +1,454 @@
+#include "engine/workspace.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <stdexcept>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+#include <utility>
+
+#include "base/error.hpp"
+#include "base/size.hpp"
+#include "base/text.hpp"
+#include "host/atomic_file.hpp"
+#include "host/download.hpp"
+
+namespace kiln::engine {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Version order of kernel release names: 6.1.0-9 before 6.1.0-10.
+bool older(const std::string& a, const std::string& b) {
+  return ::strverscmp(a.c_str(), b.c_str()) < 0;
+}
+
+}  // namespace
+
+// ---- Inputs
+
+void Inputs::take(const std::map<fs::path, std::vector<host::TreeNode>>& inputs, const fs::path& folder) {
+  for (const auto& [local, nodes] : inputs) {
+    const auto key = local.lexically_normal();
+    if (copies_.contains(key)) continue;
+    // The file's own name stays, for tools that look at it.
+    const fs::path own = folder / std::to_string(copies_.size());
+    fs::create_directories(own);
+    const fs::path copy = own / (key.has_filename() ? key.filename() : fs::path("tree"));
+    host::snapshot(local, nodes, copy);
+    copies_[key] = copy;
+  }
+}
+
+std::optional<fs::path> Inputs::find(const fs::path& local) const {
+  const auto wanted = local.lexically_normal();
+  if (const auto found = copies_.find(wanted); found != copies_.end()) return found->second;
+  for (const auto& [root, copy] : copies_) {
+    const auto rest = wanted.lexically_relative(root);
+    if (!rest.empty() && *rest.begin() != ".." && *rest.begin() != ".") return copy / rest;
+  }
+  return std::nullopt;
+}
+
+// ---- Session
+
+Session::Session(const host::Host& host_, const profile::Profile& profile_, cache::Store& store_,
+                 const BuildOptions& options_, stage::Observer& observer_, Machines& machines_)
+    : host(host_),
+      profile(profile_),
+      store(store_),
+      options(options_),
+      observer(observer_),
+      machines(machines_) {}
+
+image::AccelVerdict Session::accel(const fs::path& kernel) {
+  if (accel_ && (kernel.empty() || accel_kernel_ == kernel.string())) return *accel_;
+  const auto verdict = machines.choose_accel(options.accel, kernel);
+  if (!accel_ || accel_->accel != verdict.accel || accel_->why != verdict.why) observer.note(verdict.why);
+  accel_ = verdict;
+  accel_kernel_ = kernel.string();
+  return verdict;
+}
+
+const fs::path& Session::folder() {
+  if (!entry_) entry_.emplace(store.scratch());
+  return entry_->folder();
+}
+
+Session::BootFiles take_boot_files(image::Files& files, const fs::path& folder) {
+  std::vector<std::string> releases;
+  for (const auto& name : files.find("/boot") ? files.list("/boot") : std::vector<std::string>()) {
+    constexpr std::string_view kPrefix = "vmlinuz-";
+    if (!name.starts_with(kPrefix)) continue;
+    const std::string release = name.substr(kPrefix.size());
+    if (files.find("/boot/initrd.img-" + release)) releases.push_back(release);
+  }
+  if (releases.empty())
+    throw base::Error("there is no kernel with an initrd in the image's /boot, so it cannot be booted")
+        .hint("let an earlier step install a kernel package");
+  const std::string release = *std::max_element(releases.begin(), releases.end(), older);
+
+  fs::create_directories(folder);
+  Session::BootFiles boot{folder / "vmlinuz", folder / "initrd.img", "LABEL=cloudimg-rootfs"};
+  files.copy_out("/boot/vmlinuz-" + release, boot.kernel);
+  files.copy_out("/boot/initrd.img-" + release, boot.initrd);
+  if (files.find("/etc/fstab")) {
+    for (const auto& line : base::lines(files.read("/etc/fstab"))) {
+      std::vector<std::string> words;
+      std::string word;
+      for (char c : line + " ") {
+        if (c != ' ' && c != '\t') {
+          word += c;
+        } else if (!word.empty()) {
+          words.push_back(std::exchange(word, ""));
+        }
+      }
+      if (words.size() >= 2 && words[1] == "/" &&
+          (words[0].starts_with("LABEL=") || words[0].starts_with("UUID=") ||
+           words[0].starts_with("PARTUUID=")))
+        boot.root = words[0];
+    }
+  }
+  return boot;
+}
+
+std::vector<Package> parse_dpkg_status(const std::string& status) {
+  std::vector<Package> packages;
+  Package current;
+  bool installed = false;
+  const auto finish = [&] {
+    if (installed && !current.name.empty()) packages.push_back(current);
+    current = {};
+    installed = false;
+  };
+  for (const auto& line : base::lines(status)) {
+    if (line.empty()) finish();
+    const auto value = [&](std::string_view field) -> std::optional<std::string> {
+      if (!line.starts_with(field)) return std::nullopt;
+      return std::string(base::trim(std::string_view(line).substr(field.size())));
+    };
+    if (auto text = value("Package:"))
+      current.name = *text;
+    else if (auto version = value("Version:"))
+      current.version = *version;
+    else if (auto machine = value("Architecture:"))
+      current.architecture = *machine;
+    else if (auto state = value("Status:"))
+      installed = state->ends_with(" installed");
+  }
+  finish();
+  std::sort(packages.begin(), packages.end(), [](const Package& a, const Package& b) {
+    return a.name != b.name ? a.name < b.name : a.architecture < b.architecture;
+  });
+  return packages;
+}
+
+// ---- what a step says, also in its log
+
+class StepWorkspace::LoggedObserver final : public stage::Observer {
+ public:
+  LoggedObserver(stage::Observer& next, const host::Host& host, fs::path file)
+      : next_(next), host_(host), file_(std::move(file)), begun_(host.elapsed()) {}
+
+  void step_begins(std::string_view id, std::string_view text) override { next_.step_begins(id, text); }
+  void step_ends(std::string_view id, How how, double seconds, std::string_view note) override {
+    next_.step_ends(id, how, seconds, note);
+  }
+  void doing(std::string_view what) override {
+    line(what);
+    next_.doing(what);
+  }
+  void output(std::string_view text) override {
+    // A command's output is in the log already, word for word; only what a stage says itself is added.
+    if (running_ == 0) write(fmt::format("{}\n", text));
+    next_.output(text);
+  }
+  void note(std::string_view text) override {
+    line(text);
+    next_.note(text);
+  }
+  void warn(std::string_view text) override {
+    line(fmt::format("warning: {}", text));
+    next_.warn(text);
+  }
+  void bytes(std::string_view what, std::uint64_t done, std::uint64_t total) override {
+    next_.bytes(what, done, total);
+  }
+
+  void line(std::string_view text) {
+    write(fmt::format("[{:7.1f}] {}\n", std::max(0.0, host_.elapsed() - begun_), text));
+  }
+  // A log that cannot be written is no reason to stop a build.
+  void write(std::string_view text) {
+    if (!fd_) fd_.reset(::open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+    while (fd_ && !text.empty()) {
+      const auto written = ::write(fd_.get(), text.data(), text.size());
+      if (written <= 0) return;
+      text.remove_prefix(static_cast<std::size_t>(written));
+    }
+  }
+  int running_ = 0;  // commands
+
+ private:
+  stage::Observer& next_;
+  const host::Host& host_;
+  fs::path file_;
+  double begun_;
+  host::Fd fd_;
+};
+
+class StepWorkspace::LoggedSystem final : public image::System {
+ public:
+  LoggedSystem(image::System& next, LoggedObserver& log, std::string where)
+      : next_(next), log_(log), where_(std::move(where)) {}
+
+  host::Finished run(const image::Exec& exec, const host::OnOutput& on_output) override {
+    log_.line(fmt::format("{}$ {}", where_, base::shell_line(exec.argv)));
+    ++log_.running_;
+    bool fresh = true;
+    const auto tee = [&](host::Stream stream, std::string_view text) {
+      // A file that passes through is no output for people.
+      const bool data = stream == host::Stream::out && !exec.output_file.empty();
+      if (!data && !text.empty()) {
+        log_.write(text);
+        fresh = text.back() == '\n';
+      }
+      if (on_output) on_output(stream, text);
+    };
+    try {
+      auto finished = next_.run(exec, tee);
+      --log_.running_;
+      if (!fresh) log_.write("\n");
+      if (!finished.ok()) log_.line(finished.how());
+      return finished;
+    } catch (const std::exception& failure) {
+      --log_.running_;
+      if (!fresh) log_.write("\n");
+      log_.line(failure.what());
+      throw;
+    }
+  }
+  [[nodiscard]] bool booted() const override { return next_.booted(); }
+
+ private:
+  image::System& next_;
+  LoggedObserver& log_;
+  std::string where_;
+};
+
+// ---- StepWorkspace
+
+StepWorkspace::StepWorkspace(Session& session, Place place)
+    : session_(session),
+      place_(std::move(place)),
+      observer_(std::make_unique<LoggedObserver>(session.observer, session.host, place_.folder / "log")) {}
+
+StepWorkspace::~StepWorkspace() {
+  // The work is dropped: whatever is open goes the short way.
+  logged_.reset();
+  guest_.reset();
+  sandbox_.reset();
+  offline_.reset();
+  for (const auto* name : {"mount", "sandbox", "guest", "debs", "scratch"})
+    cache::remove_tree(place_.folder / name);
+}
+
+void StepWorkspace::close() {
+  logged_.reset();
+  if (auto guest = std::move(guest_)) {
+    observer_->doing("shutting the guest down");
+    guest->shut_down();
+  }
+  if (auto sandbox = std::move(sandbox_)) {
+    observer_->doing("unmounting the layer");
+    sandbox->close();
+    link_debs_out();
+  }
+  if (auto offline = std::move(offline_)) offline->close();
+  for (const auto* name : {"mount", "sandbox", "guest", "debs", "scratch"})
+    cache::remove_tree(place_.folder / name);
+}
+
+void StepWorkspace::leave_evidence(const fs::path& folder) {
+  std::error_code ignored;
+  fs::create_directories(folder, ignored);
+  if (guest_) {
+    try {
+      guest_->screenshot(folder / "screenshot.png");
+    } catch (const std::exception& failure) {
+      observer_->line(fmt::format("no picture of the display: {}", failure.what()));
+    }
+  }
+  std::vector<std::string> names = kept_;
+  names.insert(names.end(), {"log", "console"});
+  for (const auto& name : names)
+    fs::copy_file(place_.folder / name, folder / name, fs::copy_options::overwrite_existing, ignored);
+}
+
+stage::Observer& StepWorkspace::observer() {
+  return *observer_;
+}
+
+fs::path StepWorkspace::input(const fs::path& local) {
+  if (auto copy = session_.inputs.find(local)) return *copy;
+  throw std::logic_error(
+      fmt::format("a stage reads {}, which is in no key: name it in describe()", local.string()));
+}
+
+fs::path StepWorkspace::scratch() {
+  const fs::path folder = place_.folder / "scratch" / std::to_string(++scratches_);
+  fs::create_directories(folder);
+  return folder;
+}
+
+fs::path StepWorkspace::scratch_folder(std::string_view name) {
+  const fs::path folder = place_.folder / name;
+  cache::remove_tree(folder);
+  fs::create_directories(folder);
+  return folder;
+}
+
+fs::path StepWorkspace::blob(const std::string& url, const std::string& sha256) {
+  const auto file = session_.store.blob(sha256);
+  const auto lock = session_.store.lock_blob(sha256);
+  host::download(url, sha256, file,
+                 [&](std::uint64_t done, std::uint64_t total) { observer_->bytes(url, done, total); });
+  session_.store.used(file);
+  return file;
+}
+
+fs::path StepWorkspace::package_cache(const std::string& kind) {
+  return session_.store.packages(kind);
+}
+
+fs::path StepWorkspace::new_disk() {
+  return place_.image;
+}
+
+void StepWorkspace::require_image_step(std::string_view what) const {
+  if (!place_.output.empty())
+    throw std::logic_error(fmt::format("an artifact step reads the image and cannot ask for {}", what));
+}
+
+image::Files& StepWorkspace::files() {
+  require_image_step("files()");
+  if (!offline_) {
+    close();
+    const bool native = session_.native();
+    if (!native) observer_->doing("opening the layer with libguestfs");
+    const bool force_tcg = !native && session_.accel().accel == image::Accel::tcg;
+    offline_ = session_.machines.open_files(place_.image, scratch_folder("mount"), false, native, force_tcg);
+    touched_ = true;
+  }
+  return offline_->files();
+}
+
+image::System& StepWorkspace::system() {
+  require_image_step("system()");
+  if (!session_.native()) return guest();
+  if (!sandbox_) {
+    close();
+    link_debs_in();
+    auto limit = image::limits_for(image::Accel::tcg).step;
+    if (session_.options.timeout.count() > 0) limit = session_.options.timeout;
+    sandbox_ = session_.machines.open_sandbox(place_.image, scratch_folder("sandbox"), debs_, limit);
+    logged_ = std::make_unique<LoggedSystem>(sandbox_->system(), *observer_, "sandbox");
+    touched_ = true;
+  }
+  return *logged_;
+}
+
+Session::BootFiles StepWorkspace::boot_files() {
+  const bool as_parent = !touched_ && !place_.parent.empty();
+  if (as_parent) {
+    const auto found = session_.boot_files.find(place_.parent);
+    if (found != session_.boot_files.end()) return found->second;
+  }
+  observer_->doing("taking kernel and initrd out of the image");
+  const fs::path to = session_.folder() / fmt::format("boot-{}", session_.boot_files.size()) /
+                      (as_parent ? place_.parent : place_.folder.filename().string());
+  const auto boot = take_boot_files(files(), to);
+  close();
+  if (as_parent) {
+    session_.boot_files[place_.parent] = boot;
+    touched_ = false;  // it was only read
+  }
+  return boot;
+}
+
+image::System& StepWorkspace::guest() {
+  require_image_step("guest()");
+  if (!guest_) {
+    close();
+    const auto boot = boot_files();
+    const auto verdict = session_.accel(boot.kernel);
+    image::GuestOptions options;
+    options.disk = place_.image;
+    options.kernel = boot.kernel;
+    options.initrd = boot.initrd;
+    options.root = boot.root;
+    options.memory = session_.profile.guest.memory;
+    options.cpus = session_.profile.guest.cpus;
+    options.accel = verdict.accel;
+    options.limits = image::limits_for(verdict.accel);
+    if (session_.options.timeout.count() > 0) options.limits.step = session_.options.timeout;
+    options.scratch = scratch_folder("guest");
+    options.console = place_.folder / "console";
+    observer_->doing(verdict.accel == image::Accel::tcg ? "booting the guest (TCG)" : "booting the guest");
+    touched_ = true;
+    guest_ = session_.machines.boot(options, [this](std::string_view what) { observer_->doing(what); });
+    logged_ = std::make_unique<LoggedSystem>(*guest_, *observer_, "guest");
+  }
+  return *logged_;
+}
+
+// Two builds on one store must not meet at apt's lock, nor may a step's `apt-get clean` empty the cache: the
+// sandbox gets a folder of its own with hard links to what is there, and what is new in it is linked back.
+void StepWorkspace::link_debs_in() {
+  debs_ = scratch_folder("debs");
+  std::error_code ignored;
+  for (const auto& item : fs::directory_iterator(session_.store.packages("debs"), ignored))
+    if (item.path().extension() == ".deb")
+      fs::create_hard_link(item.path(), debs_ / item.path().filename(), ignored);
+}
+
+void StepWorkspace::link_debs_out() {
+  const auto kept = session_.store.packages("debs");
+  std::error_code ignored;
+  for (const auto& item : fs::directory_iterator(debs_, ignored)) {
+    if (item.path().extension() != ".deb" || !item.is_regular_file(ignored)) continue;
+    fs::create_hard_link(item.path(), kept / item.path().filename(), ignored);  // fine when it is there
+  }
+}
+
+void StepWorkspace::resolved(const std::string& line) {
+  log("resolved " + line);
+  resolved_.push_back(line);
+}
+
+void StepWorkspace::keep(const std::string& name, const std::string& content) {
+  if (name.empty() || name.find('/') != std::string::npos || name.starts_with(".") || name == "log" ||
+      name == "image.qcow2" || name == "info.json" || name == "console")
+    throw std::logic_error(fmt::format("a step cannot keep a file called '{}'", name));
+  host::write_file(place_.folder / name, content, 0600);
+  if (std::find(kept_.begin(), kept_.end(), name) == kept_.end()) kept_.push_back(name);
+}
+
+void StepWorkspace::log(std::string_view text) {
+  observer_->write(text);
+  if (!text.empty() && text.back() != '\n') observer_->write("\n");
+}
+
+fs::path StepWorkspace::image() {
+  return place_.image;
+}
+
+fs::path StepWorkspace::output() {
+  if (place_.output.empty()) throw std::logic_error("only an artifact step has an output directory");
+  return place_.output;
+}
+
+}  // namespace kiln::engine

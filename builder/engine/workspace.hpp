@@ -1,0 +1,145 @@
+// What a step may touch, made of the store, snapshotted inputs and the machines: implements stage::Workspace.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/store.hpp"
+#include "engine/engine.hpp"
+#include "engine/machines.hpp"
+#include "host/host.hpp"
+#include "host/tree.hpp"
+#include "stage/observer.hpp"
+#include "stage/workspace.hpp"
+
+namespace kiln::engine {
+
+// Local files as they were when the keys were made (engine rule 3). What the keys digested is copied once, at
+// the start of a build; steps that run much later read the copies.
+class Inputs {
+ public:
+  // Copies below `folder`. Throws base::Error when a file is no longer what was digested.
+  void take(const std::map<std::filesystem::path, std::vector<host::TreeNode>>& inputs,
+            const std::filesystem::path& folder);
+  // The copy of `local`, which may lie below a digested tree; nullopt when it was not digested.
+  [[nodiscard]] std::optional<std::filesystem::path> find(const std::filesystem::path& local) const;
+
+ private:
+  std::map<std::filesystem::path, std::filesystem::path> copies_;
+};
+
+// What all steps of one build share.
+class Session {
+ public:
+  Session(const host::Host& host, const profile::Profile& profile, cache::Store& store,
+          const BuildOptions& options, stage::Observer& observer, Machines& machines);
+
+  const host::Host& host;
+  const profile::Profile& profile;
+  cache::Store& store;
+  const BuildOptions& options;
+  stage::Observer& observer;
+  Machines& machines;
+  Inputs inputs;
+
+  // Mounts and sandboxes are had.
+  [[nodiscard]] bool native() const { return host.root && options.native; }
+  // Asked once for each kernel; the observer is told when it is news.
+  image::AccelVerdict accel(const std::filesystem::path& kernel = {});
+  [[nodiscard]] const std::optional<image::AccelVerdict>& last_accel() const { return accel_; }
+  // Folder of this build alone, removed with the session.
+  const std::filesystem::path& folder();
+
+  struct BootFiles {
+    std::filesystem::path kernel, initrd;
+    std::string root;  // as the kernel's root= wants it
+  };
+  // By layer id: taken out of an image once, for all steps that boot it unchanged.
+  std::map<std::string, BootFiles> boot_files;
+
+ private:
+  std::optional<cache::Entry> entry_;
+  std::optional<image::AccelVerdict> accel_;
+  std::string accel_kernel_;
+};
+
+// The newest kernel of /boot with an initrd beside it, and what the fstab calls the root file system, copied
+// to `folder`. Throws base::Error when there is none.
+Session::BootFiles take_boot_files(image::Files& files, const std::filesystem::path& folder);
+
+// `dpkg -l` of an image, read offline from dpkg's status file.
+struct Package {
+  std::string name, version, architecture;
+};
+std::vector<Package> parse_dpkg_status(const std::string& status);
+
+class StepWorkspace final : public stage::Workspace {
+ public:
+  // `image`: the layer in the making (base and image steps) or the final layer (artifact steps, `output`
+  // given). `folder` gets the log and what the step keeps. `parent`: id of the layer below, "" for a base.
+  struct Place {
+    std::filesystem::path folder;
+    std::filesystem::path image;
+    std::filesystem::path output;
+    std::string parent;
+  };
+  StepWorkspace(Session& session, Place place);
+  ~StepWorkspace() override;
+  StepWorkspace(const StepWorkspace&) = delete;
+  StepWorkspace& operator=(const StepWorkspace&) = delete;
+
+  // Ends what is open, cleanly: guest shut down, layer unmounted. Throws base::Error.
+  void close();
+  // Puts log, console, a picture of the display and what the step kept into `folder`.
+  void leave_evidence(const std::filesystem::path& folder);
+  [[nodiscard]] const std::vector<std::string>& resolved_lines() const { return resolved_; }
+
+  const host::Host& host() const override { return session_.host; }
+  stage::Observer& observer() override;
+  std::filesystem::path input(const std::filesystem::path& local) override;
+  std::filesystem::path scratch() override;
+  std::filesystem::path blob(const std::string& url, const std::string& sha256) override;
+  std::filesystem::path package_cache(const std::string& kind) override;
+  std::filesystem::path new_disk() override;
+  image::Files& files() override;
+  image::System& system() override;
+  image::System& guest() override;
+  void resolved(const std::string& line) override;
+  void keep(const std::string& name, const std::string& content) override;
+  void log(std::string_view text) override;
+  std::filesystem::path image() override;
+  std::filesystem::path output() override;
+  std::string profile_name() const override { return session_.profile.name; }
+
+ private:
+  class LoggedObserver;
+  class LoggedSystem;
+
+  void require_image_step(std::string_view what) const;
+  [[nodiscard]] std::filesystem::path scratch_folder(std::string_view name);
+  Session::BootFiles boot_files();
+  void link_debs_in();
+  void link_debs_out();
+
+  Session& session_;
+  Place place_;
+  std::unique_ptr<LoggedObserver> observer_;
+  std::vector<std::string> resolved_;
+  std::vector<std::string> kept_;
+  bool touched_ = false;  // the image may differ from its parent
+  int scratches_ = 0;
+  std::filesystem::path debs_;  // links to the package cache's files, for the sandbox alone
+
+  std::unique_ptr<Machines::Offline> offline_;
+  std::unique_ptr<Machines::Sandbox> sandbox_;
+  std::unique_ptr<image::Guest> guest_;
+  std::unique_ptr<image::System> logged_;  // of what is open; after it: goes first
+};
+
+}  // namespace kiln::engine
