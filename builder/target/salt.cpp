@@ -1,0 +1,297 @@
+#include "target/salt.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/size.hpp"
+#include "base/text.hpp"
+
+namespace kiln::target {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view dropped = "<not kept: the file is private>";
+constexpr std::size_t shown_lines = 15;
+
+std::string text_of(const json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end() || found->is_null()) return {};
+  if (found->is_string()) return found->get<std::string>();
+  if (found->is_array()) {  // some states give a list of comments
+    std::vector<std::string> parts;
+    for (const json& part : *found) parts.push_back(part.is_string() ? part.get<std::string>() : part.dump());
+    return base::join(parts, "\n");
+  }
+  return found->dump();
+}
+
+double number_of(const json& object, const char* key) {
+  const auto found = object.find(key);
+  if (found == object.end()) return 0;
+  if (found->is_number()) return found->get<double>();
+  if (!found->is_string()) return 0;
+  // Salt 2016 and some modules write "12.3 ms".
+  try {
+    return std::stod(found->get<std::string>());
+  } catch (const std::exception&) {
+    return 0;
+  }
+}
+
+// The value of "local", of which salt-call prints one.
+json local_part(const std::string& output) {
+  json all = json::parse(output, nullptr, false);
+  if (all.is_discarded() || !all.is_object() || !all.contains("local")) {
+    throw base::Error("salt-call did not print a result")
+        .hint("its messages are in the step's log")
+        .detail(base::printable(base::last_lines(output, 30)));
+  }
+  return std::move(all["local"]);
+}
+
+// Calls `each` with the path and the holder of every "diff" in a state's changes: file.managed has it on top
+// and its name is the path, file.recurse and others one level down under the path.
+template <typename Each>
+void for_diffs(const std::string& name, json& changes, const Each& each) {
+  if (!changes.is_object()) return;
+  if (changes.contains("diff")) each(name, changes);
+  for (auto& [path, inner] : changes.items()) {
+    if (path.starts_with('/') && inner.is_object() && inner.contains("diff")) each(path, inner);
+  }
+}
+
+std::vector<std::string> new_packages(const json& changes) {
+  std::vector<std::string> result;
+  if (!changes.is_object()) return result;
+  for (const auto& [name, change] : changes.items()) {
+    if (!change.is_object()) continue;
+    if (change.contains("new") && text_of(change, "old").empty() && !text_of(change, "new").empty()) {
+      result.push_back(name);
+    } else if (name == "installed") {  // wrapped when something was also reinstalled or held
+      for (std::string& inner : new_packages(change)) result.push_back(std::move(inner));
+    }
+  }
+  return result;
+}
+
+// The tag of a state: MODULE_|-ID_|-NAME_|-FUNCTION.
+std::string function_of(std::string_view tag) {
+  constexpr std::string_view mark = "_|-";
+  const std::size_t first = tag.find(mark);
+  const std::size_t last = tag.rfind(mark);
+  if (first == std::string_view::npos) return std::string(tag);
+  return std::string(tag.substr(0, first)) + "." + std::string(tag.substr(last + mark.size()));
+}
+
+State read_state(const std::string& tag, const json& from) {
+  State state;
+  state.function = function_of(tag);
+  state.id = text_of(from, "__id__");
+  state.name = text_of(from, "name");
+  state.sls = text_of(from, "__sls__");
+  state.comment = text_of(from, "comment");
+  state.seconds = number_of(from, "duration") / 1000;
+  const auto result = from.find("result");
+  state.failed = result == from.end() || (result->is_boolean() && !result->get<bool>());
+  const json changes = from.value("changes", json::object());
+  state.changed = !changes.empty();
+  if (state.id.empty()) state.id = state.name;
+  if (state.function.starts_with("pkg.")) state.installed = new_packages(changes);
+  if (state.failed && changes.is_object()) {
+    for (const char* stream : {"stdout", "stderr"}) {
+      const std::string text = text_of(changes, stream);
+      if (!text.empty()) state.output += (state.output.empty() ? "" : "\n") + text;
+    }
+    state.output = base::last_lines(state.output, shown_lines);
+  }
+  return state;
+}
+
+bool by_requisite(const State& state) {
+  return state.comment.starts_with("One or more requisite failed");
+}
+
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
+
+}  // namespace
+
+std::size_t Highstate::changed() const {
+  return static_cast<std::size_t>(
+      std::count_if(states.begin(), states.end(), [](const State& s) { return s.changed; }));
+}
+
+std::size_t Highstate::failed() const {
+  return static_cast<std::size_t>(
+      std::count_if(states.begin(), states.end(), [](const State& s) { return s.failed; }));
+}
+
+std::vector<std::string> Highstate::installed() const {
+  std::vector<std::string> result;
+  for (const State& state : states) {
+    for (const std::string& name : state.installed) {
+      if (std::find(result.begin(), result.end(), name) == result.end()) result.push_back(name);
+    }
+  }
+  return result;
+}
+
+std::string Highstate::summary(double seconds) const {
+  return fmt::format("{} states, {} changed, {} failed, {}", states.size(), changed(), failed(),
+                     base::human_seconds(seconds));
+}
+
+std::vector<std::string> diffed_paths(const std::string& output) {
+  std::vector<std::string> result;
+  json local = local_part(output);
+  if (!local.is_object()) return result;
+  for (auto& [tag, state] : local.items()) {
+    if (!state.is_object() || !state.contains("changes")) continue;
+    for_diffs(text_of(state, "name"), state["changes"],
+              [&](const std::string& path, json&) { result.push_back(path); });
+  }
+  return result;
+}
+
+Highstate read_highstate(const std::string& output,
+                         const std::function<bool(const std::string&)>& is_private) {
+  Highstate result;
+  json local = local_part(output);
+  if (local.is_string()) local = json::array({local});
+  if (local.is_array()) {
+    for (const json& problem : local) {
+      result.problems.push_back(problem.is_string() ? problem.get<std::string>() : problem.dump());
+    }
+    result.json = json{{"problems", result.problems}, {"states", json::array()}}.dump(
+        1, ' ', false, json::error_handler_t::replace);
+    return result;
+  }
+  if (!local.is_object())
+    throw base::Error("salt-call printed no states").detail(base::printable(local.dump()));
+
+  std::vector<std::pair<double, std::string>> order;
+  for (const auto& [tag, state] : local.items()) {
+    if (!state.is_object()) {
+      throw base::Error(
+          fmt::format("salt-call printed something else than states: '{}'", base::printable(tag)))
+          .detail(base::printable(state.dump()));
+    }
+    order.emplace_back(number_of(state, "__run_num__"), tag);
+  }
+  std::sort(order.begin(), order.end());
+  json kept = json::array();
+  for (const auto& [number, tag] : order) {
+    json& from = local[tag];
+    result.states.push_back(read_state(tag, from));
+    const State& state = result.states.back();
+    json changes = from.value("changes", json::object());
+    for_diffs(state.name, changes, [&](const std::string& path, json& holder) {
+      if (is_private(path)) holder["diff"] = dropped;
+    });
+    kept.push_back({{"id", state.id},
+                    {"function", state.function},
+                    {"name", state.name},
+                    {"sls", state.sls},
+                    {"result", from.value("result", json())},
+                    {"comment", state.comment},
+                    {"seconds", std::round(state.seconds * 1000) / 1000},
+                    {"changes", std::move(changes)}});
+  }
+  result.json = json{{"states", std::move(kept)}}.dump(1, ' ', false, json::error_handler_t::replace);
+  return result;
+}
+
+base::Error failure(const Highstate& highstate,
+                    const std::function<std::string(const std::string&)>& file_of) {
+  if (!highstate.problems.empty()) {
+    return base::Error(fmt::format("Salt could not render the states: {}",
+                                   base::printable(first_line(highstate.problems.front()))))
+        .hint("mend the state or pillar file that it names, and build again")
+        .detail(base::printable(base::join(highstate.problems, "\n")));
+  }
+  // What failed only because something it requires did is listed, but is never the cause.
+  const State* cause = nullptr;
+  std::string all;
+  for (const State& state : highstate.states) {
+    if (!state.failed) continue;
+    if (cause == nullptr || (by_requisite(*cause) && !by_requisite(state))) cause = &state;
+    all += fmt::format("{}{} ({}, {}): {}", all.empty() ? "" : "\n", state.id, state.function,
+                       file_of(state.sls), by_requisite(state) ? first_line(state.comment) : state.comment);
+    if (!state.output.empty()) all += "\n" + state.output;
+  }
+  if (cause == nullptr)
+    return base::Error("salt-call failed, though no state did").hint("its messages are in the step's log");
+  return base::Error(fmt::format("{}: the state '{}' ({}) failed: {}", file_of(cause->sls), cause->id,
+                                 cause->function, base::printable(first_line(cause->comment))))
+      .hint("mend it and build again; all results are in salt.json")
+      .detail(base::printable(all));
+}
+
+std::string minion_config(const std::string& id, const std::string& states, const std::string& pillar) {
+  // Looking up the machine's full names in DNS and its graphics cards takes seconds at each start.
+  return fmt::format(
+      "# Written by kiln: Salt without a master. `salt-call --local state.highstate` applies the states "
+      "below.\n"
+      "file_client: local\n"
+      "id: {}\n"
+      "file_roots:\n"
+      "  base:\n"
+      "    - {}\n"
+      "pillar_roots:\n"
+      "  base:\n"
+      "    - {}\n"
+      "enable_fqdns_grains: false\n"
+      "enable_gpu_grains: false\n"
+      "metadata_server_grains: false\n",
+      id, states, pillar);
+}
+
+void SaltLog::add(std::string_view piece) {
+  rest_ += piece;
+  std::size_t begin = 0;
+  for (std::size_t end = rest_.find('\n'); end != std::string::npos; end = rest_.find('\n', begin)) {
+    one(std::string_view(rest_).substr(begin, end - begin));
+    begin = end + 1;
+  }
+  rest_.erase(0, begin);
+}
+
+void SaltLog::finish() {
+  if (!rest_.empty()) one(rest_);
+  rest_.clear();
+}
+
+void SaltLog::one(std::string_view line) {
+  // "[INFO    ] message", or the further lines of the message before.
+  const std::size_t close = line.find(']');
+  if (line.starts_with('[') && close != std::string_view::npos && close <= 12) {
+    const std::string_view level = base::trim(line.substr(1, close - 1));
+    const std::string_view message = base::trim(line.substr(close + 1));
+    const bool chatter = level == "INFO" || level == "DEBUG" || level == "TRACE";
+    if (!chatter) {
+      keep_ = true;
+    } else {
+      keep_ = false;  // for the lines that follow: a message of one line has none
+      constexpr std::string_view executing = "Executing state ";
+      if (message.starts_with(executing)) {
+        const std::string_view rest = message.substr(executing.size());
+        const std::size_t open = rest.find(" for [");
+        const std::string function(rest.substr(0, open));
+        const std::string name = open == std::string_view::npos || !rest.ends_with(']')
+                                     ? std::string()
+                                     : std::string(rest.substr(open + 6, rest.size() - open - 7));
+        doing_(base::printable(name.empty() ? function : function + " " + name));
+      }
+      if (message.starts_with('{') || message.starts_with("File changed")) return;
+    }
+    line_(line);
+    return;
+  }
+  if (keep_) line_(line);
+}
+
+}  // namespace kiln::target
