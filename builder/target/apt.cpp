@@ -108,10 +108,9 @@ void Apt::update(const host::OnOutput& on_output) {
 void Apt::install(const std::vector<std::string>& packages, bool recommends,
                   const host::OnOutput& on_output) {
   if (packages.empty()) return;
-  image::Exec exec{
-      .argv = apt_get({"install", recommends ? "--install-recommends" : "--no-install-recommends"}),
-      .env = quiet(),
-      .purpose = "installing packages"};
+  image::Exec command =
+      exec(apt_get({"install", recommends ? "--install-recommends" : "--no-install-recommends"}),
+           "installing packages", quiet());
   command.argv.insert(command.argv.end(), packages.begin(), packages.end());
   const host::Finished done = system_.run(command, on_output);
   if (done.ok()) {
