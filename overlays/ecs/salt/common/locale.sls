@@ -11,7 +11,8 @@ include:
 
 locale-gen:
   cmd.run:
-    - onchanges:
+    - unless: locale -a | grep -qixF {{ locale | replace('UTF-8', 'utf8') }}
+    - require:
       - file: /etc/locale.gen
 
 /etc/default/locale:

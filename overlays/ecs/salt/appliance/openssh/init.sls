@@ -26,10 +26,6 @@ appliance-hostkeys:
             ssh_genkeytypes: [ed25519, ecdsa]
     - require:
       - file: appliance-folders
-  service.running:
-    - require:
-      - file: appliance-hostkeys
-      - pkg: packages
 
 {{ config }}:
 {%- if map.openssh.drop_in %}
@@ -53,6 +49,6 @@ ssh:
     - enable: true
     - reload: true
     - require:
-      - service: appliance-hostkeys
+      - file: appliance-hostkeys
     - watch:
       - file: {{ config }}

@@ -49,9 +49,15 @@ postgresql:
     - watch:
       - file: {{ config }}/conf.d/appliance.conf
 
+# chroot, because su and runuser open a session with logind, which takes seconds
 postgresql-encoding:
   cmd.run:
-    - name: echo "the cluster is not of UTF8 and C.UTF-8; while it is empty, remove it with pg_dropcluster and make it again with pg_createcluster" >&2; exit 1
-    - unless: test "$(runuser -u postgres -- psql -qtA -F ' ' -c "select pg_encoding_to_char(encoding), datcollate from pg_database where datname = 'template1'")" = 'UTF8 C.UTF-8'
+    - name: >-
+        echo "the cluster {{ map.postgresql.version }}/main is not UTF8 with C.UTF-8; while it holds no data, remove it with
+        pg_dropcluster and make it again with pg_createcluster" >&2; exit 1
+    - unless: >-
+        chroot --userspec=postgres:postgres / /usr/lib/postgresql/{{ map.postgresql.version }}/bin/psql --no-psqlrc -d postgres
+        -Atc "select pg_encoding_to_char(encoding) || ' ' || datcollate from pg_database where datname = 'template1'"
+        | grep -qx 'UTF8 C.UTF-8'
     - require:
       - service: postgresql
