@@ -1,0 +1,101 @@
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/digest.hpp"
+#include "plan/plan.hpp"
+#include "stage/key_writer.hpp"
+
+namespace kiln::plan {
+
+using stage::Kind;
+using stage::Place;
+using stage::Type;
+
+namespace {
+
+// The one machine that every build guest is, on every host (engine rule 5): a versioned machine type and a
+// CPU model that TCG can do. What programs see of it ends up in an image, so it is part of the key.
+constexpr std::string_view kMachine = "pc-q35-7.2 qemu64";
+
+std::string json(const stage::Value& value) {
+  const nlohmann::json text = std::visit(
+      [](const auto& held) -> nlohmann::json {
+        if constexpr (std::is_same_v<std::decay_t<decltype(held)>, std::monostate>) {
+          return nullptr;
+        } else {
+          return held;
+        }
+      },
+      value);
+  return text.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+bool is_path(Type type) {
+  return type == Type::file || type == Type::tree || type == Type::files;
+}
+
+// A stage may go by the name of a file (a unit's is what systemd calls it), never by its folder.
+void named_input(stage::KeyWriter& writer, std::string_view name, const std::filesystem::path& path) {
+  writer.input(fmt::format("{} {}", name, json(path.filename().string())), path);
+}
+
+// Sorted by name, whatever the order of the table: moving a row in it changes no key.
+void write_options(const PlannedStep& step, stage::KeyWriter& writer) {
+  std::map<std::string_view, const stage::Option*> rows;
+  for (const stage::Option& option : step.type->options) rows.emplace(option.name, &option);
+  for (const auto& [name, value] : step.options.all()) {
+    if (step.options.has(name) && !is_path(rows.at(name)->type)) writer.option(name, json(value));
+  }
+  // Files enter by their content, never by where they lie.
+  for (const auto& [name, value] : step.options.all()) {
+    if (!step.options.has(name) || !is_path(rows.at(name)->type)) continue;
+    const Type type = rows.at(name)->type;
+    if (type == Type::tree) writer.input(name, step.options.path(name));
+    if (type == Type::file) named_input(writer, name, step.options.path(name));
+    if (type != Type::files) continue;
+    const std::vector<std::filesystem::path> paths = step.options.paths(name);
+    for (std::size_t i = 0; i < paths.size(); ++i)
+      named_input(writer, fmt::format("{}[{}]", name, i), paths[i]);
+  }
+}
+
+StepKey make_key(const Plan& plan, const PlannedStep& step, const std::string& parent,
+                 const host::Host& host) {
+  stage::KeyWriter writer(host);
+  writer.line("kiln-key 1");
+  writer.line(fmt::format("stage {}", step.type->name));
+  writer.line(fmt::format("revision {}", step.type->revision));
+  write_options(step, writer);
+  step.stage->describe(writer);
+  if (step.type->place != Place::offline) {
+    writer.fact("guest.cpus", std::to_string(plan.profile.guest.cpus));
+    writer.fact("guest.memory", std::to_string(plan.profile.guest.memory));
+    writer.fact("machine", kMachine);
+  }
+  if (!parent.empty()) writer.line("parent " + parent);
+  return {writer.text(), base::sha256(writer.text()), writer.inputs()};
+}
+
+}  // namespace
+
+std::vector<StepKey> make_keys(const Plan& plan, const host::Host& host) {
+  std::vector<StepKey> keys;
+  std::string parent;  // the image as it is so far; artifacts read it and are nobody's parent
+  for (const PlannedStep& step : plan.steps) {
+    if (step.type->reuse == stage::Reuse::never) {
+      // What its inputs are is nobody's business: they are secrets.
+      keys.emplace_back();
+      continue;
+    }
+    try {
+      keys.push_back(make_key(plan, step, parent, host));
+    } catch (base::Error& error) {
+      error.during(fmt::format("reading the inputs of step '{}'", step.id));
+      throw;
+    }
+    if (step.type->kind != Kind::artifact) parent = keys.back().key;
+  }
+  return keys;
+}
+
+}  // namespace kiln::plan

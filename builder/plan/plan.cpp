@@ -1,0 +1,169 @@
+#include "plan/plan.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <set>
+#include <tuple>
+
+#include "base/text.hpp"
+
+namespace kiln::plan {
+
+using base::Error;
+using base::Exit;
+using stage::Kind;
+
+namespace {
+
+// The one stage whose place among the image stages is fixed: engine rule 18.
+constexpr std::string_view kSeal = "seal";
+
+Error wrong(const base::Where& where, std::string message) {
+  return Error(std::move(message), Exit::usage).at(where);
+}
+
+// Steps that an extending profile added without a place go before the sealing and the artifacts of the
+// extended one; artifacts stay behind.
+void place_appended(std::vector<PlannedStep>& steps, std::vector<PlannedStep> appended) {
+  for (PlannedStep& step : appended) {
+    auto at = steps.end();
+    if (step.type->kind != Kind::artifact) {
+      at = std::find_if(steps.begin(), steps.end(), [&](const PlannedStep& other) {
+        return other.type->kind == Kind::artifact || (other.type->name == kSeal && step.type->name != kSeal);
+      });
+    }
+    steps.insert(at, std::move(step));
+  }
+}
+
+void check_bases(const Plan& plan, std::vector<Error>& errors) {
+  const PlannedStep* base = nullptr;
+  for (const PlannedStep& step : plan.steps) {
+    if (step.type->kind != Kind::base) continue;
+    if (base != nullptr) {
+      errors.push_back(wrong(step.where, fmt::format("{}: a second base, after '{}' in line {}", step.id,
+                                                     base->id, base->where.line))
+                           .hint("an image has one base; to replace an extended one give this step its id"));
+    } else {
+      base = &step;
+    }
+  }
+  if (base == nullptr) {
+    errors.push_back(wrong({plan.profile.file.string(), 0, 0}, "no base stage")
+                         .hint("begin 'steps:' with one, such as base_debian"));
+  } else if (plan.steps.front().type->kind != Kind::base) {
+    errors.push_back(wrong(base->where, fmt::format("{}: a base has to be the first step", base->id))
+                         .hint(fmt::format("move it before '{}'", plan.steps.front().id)));
+  }
+}
+
+void check_order(const Plan& plan, std::vector<Error>& errors) {
+  check_bases(plan, errors);
+  const PlannedStep* artifact = nullptr;
+  const PlannedStep* seal = nullptr;
+  for (const PlannedStep& step : plan.steps) {
+    if (step.type->kind == Kind::artifact) {
+      if (artifact == nullptr) artifact = &step;
+      continue;
+    }
+    if (artifact != nullptr && step.type->kind == Kind::image) {
+      errors.push_back(
+          wrong(step.where, fmt::format("{}: changes the image after '{}' in line {} has read it", step.id,
+                                        artifact->id, artifact->where.line))
+              .hint(fmt::format("move it before '{}'", artifact->id)));
+    } else if (seal != nullptr) {
+      errors.push_back(
+          wrong(step.where, fmt::format("{}: comes after '{}' in line {}, which has to be the last to "
+                                        "change the image",
+                                        step.id, seal->id, seal->where.line))
+              .hint(fmt::format("move it before '{}'", seal->id)));
+    }
+    if (step.type->name == kSeal) seal = &step;
+  }
+  if (seal != nullptr) return;
+  for (const PlannedStep& step : plan.steps) {
+    if (step.type->kind == Kind::artifact && step.options.has("sealed") && step.options.flag("sealed")) {
+      errors.push_back(wrong(step.options.where("sealed"),
+                             fmt::format("{}: exports an image that no step sealed", step.id))
+                           .hint("put '- seal:' before it, or say 'sealed: false'"));
+    }
+  }
+}
+
+// Reads the options of one step and makes its stage; `planned.stage` stays empty when they are no good.
+void build_step(const profile::Step& step, PlannedStep& planned, std::vector<Error>& errors) {
+  const std::size_t before = errors.size();
+  planned.options = stage::parse_options(*planned.type, step.options, step.where, errors);
+  if (errors.size() > before) return;
+  try {
+    planned.stage = planned.type->make(planned.options);
+  } catch (const base::Errors& several) {
+    errors.insert(errors.end(), several.all().begin(), several.all().end());
+  } catch (Error& error) {
+    if (error.where().file.empty()) error.at(step.where);
+    errors.push_back(error);
+  }
+}
+
+void unknown_stage(const profile::Step& step, const stage::StageSet& stages, std::vector<Error>& errors) {
+  const std::vector<std::string> names = stages.names();
+  const std::string guess = base::did_you_mean(step.stage, names);
+  Error error =
+      wrong(step.where, fmt::format("unknown stage '{}'{}", base::printable(step.stage),
+                                    guess.empty() ? "" : fmt::format(", did you mean '{}'?", guess)));
+  if (guess.empty()) error.hint("known are " + base::join(names, ", "));
+  errors.push_back(std::move(error));
+}
+
+}  // namespace
+
+Plan make_plan(const profile::Profile& profile, const stage::StageSet& stages, std::vector<Error>& errors) {
+  Plan plan;
+  plan.profile = profile;
+  std::vector<PlannedStep> appended;
+  bool complete = true;  // the order of what could not be read is no use to anyone
+  for (const profile::Step& step : profile.steps) {
+    PlannedStep planned;
+    planned.id = step.id;
+    planned.where = step.where;
+    planned.type = stages.find(step.stage);
+    if (planned.type == nullptr) {
+      unknown_stage(step, stages, errors);
+      complete = false;
+      continue;
+    }
+    build_step(step, planned, errors);
+    (step.appended ? appended : plan.steps).push_back(std::move(planned));
+  }
+  place_appended(plan.steps, std::move(appended));
+  if (complete && !plan.steps.empty()) check_order(plan, errors);
+  return plan;
+}
+
+Plan load_plan(const std::filesystem::path& file, const stage::StageSet& stages) {
+  std::vector<Error> errors;
+  const profile::Profile profile = profile::load(file, errors);
+  Plan plan = make_plan(profile, stages, errors);
+  if (errors.empty()) return plan;
+  // As an editor would go through them: each file from top to bottom, the one asked for first.
+  std::stable_sort(errors.begin(), errors.end(), [&](const Error& a, const Error& b) {
+    const auto order = [&](const Error& error) {
+      const base::Where& where = error.where();
+      return std::tuple(where.file != file.string(), where.file, where.line, where.column);
+    };
+    return order(a) < order(b);
+  });
+  throw base::Errors(std::move(errors));
+}
+
+std::vector<std::string> missing_tools(const Plan& plan, const host::Host& host) {
+  std::set<std::string> missing;
+  for (const PlannedStep& step : plan.steps) {
+    for (const std::string_view tool : step.type->tools) {
+      if (!host.runner->find_program(std::string(tool))) missing.emplace(tool);
+    }
+  }
+  return {missing.begin(), missing.end()};
+}
+
+}  // namespace kiln::plan

@@ -41,8 +41,9 @@ struct StepKey {
   std::string key;                                                      // sha256 of text
   std::map<std::filesystem::path, std::vector<host::TreeNode>> inputs;  // local paths the text digested
 };
-// One a step; key(n) depends on key(n-1). A key for a Reuse::never step has empty text. Guest memory and
-// cpus, the machine type and CPU model are in the keys of stages that may boot.
+// One a step. The parent of a base or image step is the step before it, of an artifact the last image step,
+// so that exports do not depend on each other. Of a Reuse::never step text and key are empty. Guest memory
+// and cpus, the machine type and CPU model are in the keys of stages that may boot.
 std::vector<StepKey> make_keys(const Plan& plan, const host::Host& host);
 
 // Host programs of all stages that are missing, for one error before the first step runs.
@@ -56,8 +57,9 @@ struct StepState {
   double last_seconds = -1;
 };
 
-// Why `now` has no layer although `before` had one: "input changed: tree: nginx/init.sls", "option changed:
-// suite", "revision 1 -> 2", ...
+// Why `now` has no layer although `before` had one, in one line: "input changed: tree: nginx/init.sls",
+// "option changed: suite ("bookworm" -> "trixie")", "revision 1 -> 2", ..., "parent missed" when nothing else
+// differs, "" when nothing does, "never built" when there is no `before`.
 std::string explain(const std::string& before, const std::string& now);
 
 }  // namespace kiln::plan

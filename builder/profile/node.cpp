@@ -261,8 +261,7 @@ Node::Node(std::shared_ptr<Data> data) : data_(std::move(data)) {}
 Node Node::parse(const std::string& text, const std::string& file, std::vector<Error>& errors) {
   if (text.size() > kFileLimit) {
     errors.push_back(
-        wrong({file, 0, 0}, fmt::format("is {}, more than {} can be no profile",
-                                        base::human_size(text.size()), base::human_size(kFileLimit))));
+        wrong({file, 0, 0}, fmt::format("more than {} can be no profile", base::human_size(kFileLimit))));
     return {};
   }
   if (auto error = not_text(text, file)) {

@@ -2,8 +2,9 @@
 // eye and by `kiln plan`.
 //
 // Format (version 1), one line each: "kiln-key 1", "stage NAME", "revision N", "option NAME = VALUE" (sorted;
-// JSON), "input NAME" followed by the indented lines of host::tree_text, "tool PROGRAM VERSION", "fact NAME =
-// VALUE", "parent KEY".
+// JSON), "input NAME" (of a file with its own name as JSON behind it) followed by the indented lines of
+// host::tree_text, "tool PROGRAM VERSION", "fact NAME = VALUE", "parent KEY". No line says where a checkout,
+// a store or a home lies.
 #pragma once
 
 #include <filesystem>

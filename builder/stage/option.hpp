@@ -48,8 +48,8 @@ class Options {
   void set(std::string name, Value value, base::Where where);
   // False for an option without a value and without a default.
   [[nodiscard]] bool has(std::string_view name) const;
-  // Each throws std::logic_error when the stage asks for a name or type that is not in its table: a bug, not
-  // a user error.
+  // Each gives an empty value (false, 0, "", {}) for an option that has none, and throws std::logic_error
+  // when the stage asks for a name or type that is not in its table: a bug, not a user error.
   [[nodiscard]] const std::string& text(std::string_view name) const;
   [[nodiscard]] bool flag(std::string_view name) const;
   [[nodiscard]] std::int64_t number(std::string_view name) const;  // also sizes, in bytes

@@ -1,0 +1,7 @@
+#include "stage/stage.hpp"
+
+namespace kiln::stage {
+
+void Stage::describe(KeyWriter& /*key*/) const {}
+
+}  // namespace kiln::stage

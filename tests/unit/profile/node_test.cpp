@@ -118,12 +118,12 @@ TEST_F(NodeTest, NestingByAliasesCountsToo) {
 
 TEST_F(NodeTest, AHundredThousandBracketsAreRefusedWithoutHarm) {
   parse(std::string(100'000, '['));
-  EXPECT_THAT(said(), ElementsAre("p.yml:1:33: nested more than 32 levels deep"));
+  EXPECT_THAT(said(), ElementsAre(HasSubstr("nested more than 32 levels deep")));
 }
 
 TEST_F(NodeTest, AFileOverOneMebibyteIsRefused) {
   parse("a: " + std::string(1 << 20, 'x'));
-  EXPECT_THAT(said(), ElementsAre(HasSubstr("more than 1.0 MiB can be no profile")));
+  EXPECT_THAT(said(), ElementsAre(HasSubstr("more than 1 MiB can be no profile")));
 }
 
 TEST_F(NodeTest, BytesThatAreNoTextAreRefusedWithTheirPlace) {
