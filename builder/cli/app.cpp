@@ -1,0 +1,324 @@
+#include "cli/app.hpp"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <fmt/format.h>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/text.hpp"
+#include "cli/verbs.hpp"
+
+namespace kiln::cli {
+
+using base::Error;
+using base::Exit;
+
+namespace {
+
+struct Verb {
+  const char* name;
+  const char* summary;
+  const char* examples;
+  int (*run)(const Invocation& call);
+};
+
+constexpr const char* kCheckExamples =
+    "Example:\n"
+    "  kiln check profiles/*.yml\n"
+    "\n"
+    "Tells every mistake of every profile, each with file, line and column. Looks at local files only.";
+constexpr const char* kPlanExamples =
+    "Example:\n"
+    "  kiln plan ecs-bookworm\n"
+    "  kiln plan --until packages --json ./dev.yml\n"
+    "\n"
+    "Tells for each step whether the store has its result (hit) or why it has to be run (miss).";
+constexpr const char* kBuildExamples =
+    "Example:\n"
+    "  kiln build ecs-bookworm\n"
+    "  kiln build --output /srv/images --accel tcg ./dev.yml\n"
+    "\n"
+    "Runs what the store lacks, boots the exported file, and publishes it when it is proven: PROFILE.qcow2,\n"
+    "image.json, junit.xml, console.log and screen.png in ./out/PROFILE.";
+constexpr const char* kBootExamples =
+    "Example:\n"
+    "  kiln boot out/minimal/minimal.qcow2 --profile minimal\n"
+    "  kiln boot --firmware uefi out/ecs-bookworm/ecs-bookworm.qcow2 --profile ecs-bookworm\n"
+    "\n"
+    "Boots a throw-away copy and runs the checks of the profile; the image itself is not written to.";
+constexpr const char* kStagesExamples =
+    "Example:\n"
+    "  kiln stages\n"
+    "  kiln stages salt_highstate";
+constexpr const char* kDoctorExamples =
+    "Example:\n"
+    "  kiln doctor\n"
+    "\n"
+    "Looks at the tools, the store and the acceleration of this host, and says what to do about what is "
+    "missing.";
+constexpr const char* kTopExamples =
+    "Example:\n"
+    "  kiln plan ecs-bookworm\n"
+    "  kiln build ecs-bookworm\n"
+    "  kiln build --help\n"
+    "\n"
+    "Exit status: 0 done, 1 a build or boot failed, 2 a bad profile or command line, 3 a tool or capability "
+    "of the\n"
+    "host is missing, 130 and 143 after SIGINT and SIGTERM.";
+
+constexpr Verb kVerbs[] = {
+    {"check", "Reads profiles and tells all their mistakes", kCheckExamples, &check},
+    {"plan", "Shows the steps of a profile, and which of them have to run", kPlanExamples, &plan},
+    {"build", "Builds profiles, boots and proves the result, publishes it", kBuildExamples, &build},
+    {"boot", "Boots an image and runs the checks of a profile", kBootExamples, &boot},
+    {"stages", "Lists the stages, or explains one", kStagesExamples, &stages},
+    {"doctor", "Looks at what this host can do", kDoctorExamples, &doctor},
+};
+
+// What CLI11 stores into; turned into an Invocation once all of it was checked.
+struct Raw {
+  std::string store, output, until, accel = "auto", events, timeout, profile, firmware;
+  bool json = false, quiet = false, no_boot = false, rootless = false, schema = false, markdown = false;
+  std::vector<std::string> arguments;
+};
+
+Error usage(std::string message) {
+  return Error(std::move(message), Exit::usage);
+}
+
+std::string guess_text(const std::string& guess) {
+  return guess.empty() ? "" : fmt::format(", did you mean '{}'?", guess);
+}
+
+void one_of(std::string_view option, const std::string& value, const std::vector<std::string>& known) {
+  if (std::find(known.begin(), known.end(), value) != known.end()) return;
+  throw usage(fmt::format("{}: unknown '{}'{}", option, value, guess_text(base::did_you_mean(value, known))))
+      .hint("known are " + base::join(known, ", "));
+}
+
+// "90", "90s", "15m", "2h".
+std::chrono::seconds seconds(const std::string& text) {
+  std::int64_t value = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stopped, code] = std::from_chars(text.data(), end, value);
+  const std::map<std::string_view, std::int64_t> units = {{"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}};
+  const auto unit = units.find(std::string_view(stopped, static_cast<std::size_t>(end - stopped)));
+  constexpr std::int64_t kMost = 7 * 24 * 3600;
+  if (code != std::errc() || unit == units.end() || value < 1 || value > kMost / unit->second) {
+    throw usage(fmt::format("--timeout: expected a time such as 90s, 15m or 2h, got '{}'", text));
+  }
+  return std::chrono::seconds(value * unit->second);
+}
+
+std::filesystem::path default_store(const host::Host& host) {
+  if (host.root) return "/var/cache/kiln";
+  const auto cache = host.env("XDG_CACHE_HOME");
+  if (cache && std::filesystem::path(*cache).is_absolute()) return std::filesystem::path(*cache) / "kiln";
+  const auto home = host.env("HOME");
+  if (home && std::filesystem::path(*home).is_absolute())
+    return std::filesystem::path(*home) / ".cache" / "kiln";
+  throw usage("no place for the store: neither XDG_CACHE_HOME nor HOME is set").hint("say --store DIRECTORY");
+}
+
+// <prefix>/share/kiln of an installed kiln; one in a build folder has none.
+std::filesystem::path share_folder() {
+  std::error_code code;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", code);
+  if (code) return {};
+  std::filesystem::path share = self.parent_path().parent_path() / "share" / "kiln";
+  return std::filesystem::is_directory(share, code) ? share : std::filesystem::path();
+}
+
+void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
+  const auto on = [&](std::initializer_list<std::string_view> verbs) {
+    return std::find(verbs.begin(), verbs.end(), name) != verbs.end();
+  };
+  if (on({"check", "plan", "build"})) {
+    verb.add_option("PROFILE", raw.arguments,
+                    "a path, or a name below ./profiles or <prefix>/share/kiln/profiles")
+        ->required();
+  }
+  if (on({"boot"})) {
+    verb.add_option("IMAGE", raw.arguments, "the disk image to boot")->required()->expected(1);
+    verb.add_option("--profile", raw.profile,
+                    "the profile whose checks are run; without it only the boot is looked at");
+    verb.add_option("--firmware", raw.firmware, "bios or uefi, instead of what the profile says");
+  }
+  if (on({"stages"})) {
+    verb.add_option("NAME", raw.arguments, "the stage to explain")->expected(0, 1);
+    verb.add_flag("--schema", raw.schema, "print the JSON Schema of profiles");
+    verb.add_flag("--markdown", raw.markdown, "print the table as Markdown");
+  }
+  if (on({"plan", "build", "boot", "doctor"})) {
+    verb.add_option("--store", raw.store,
+                    "where layers are kept; default ~/.cache/kiln, for root /var/cache/kiln");
+  }
+  if (on({"build", "boot"})) {
+    verb.add_option("--output", raw.output, "where results go; default ./out/PROFILE");
+    verb.add_option("--events", raw.events, "write progress to this file, one JSON object a line");
+    verb.add_option("--timeout", raw.timeout, "limit of a step or boot, such as 90s, 15m or 2h");
+  }
+  if (on({"plan", "build"})) verb.add_option("--until", raw.until, "stop behind this step");
+  if (on({"build", "boot", "doctor"})) {
+    verb.add_option("--accel", raw.accel,
+                    "auto, kvm or tcg; auto takes KVM when it is proven to run a kernel");
+  }
+  if (on({"build"})) {
+    verb.add_flag("--no-boot", raw.no_boot, "publish without a proof; image.json says so");
+    verb.add_flag("--rootless", raw.rootless, "mount nothing and enter no sandbox, also as root");
+  }
+  verb.add_flag("--json", raw.json, "one JSON object on stdout");
+  verb.add_flag("--quiet", raw.quiet, "no progress, only results and errors");
+}
+
+std::vector<std::string> verb_names() {
+  std::vector<std::string> names;
+  for (const Verb& verb : kVerbs) names.emplace_back(verb.name);
+  return names;
+}
+
+const Verb& find_verb(const std::string& name) {
+  for (const Verb& verb : kVerbs) {
+    if (name == verb.name) return verb;
+  }
+  const std::vector<std::string> names = verb_names();
+  throw usage(fmt::format("unknown verb '{}'{}", name, guess_text(base::did_you_mean(name, names))))
+      .hint("known are " + base::join(names, ", "));
+}
+
+// Long options of a verb, as written on the command line.
+std::vector<std::string> option_names(const CLI::App& verb) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : verb.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+// CLI11's own words do for values that are missing; for what it does not know a guess says more.
+Error translated(const CLI::ParseError& error, const CLI::App& verb) {
+  const std::string see = fmt::format("see kiln {} --help", verb.get_name());
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    const std::vector<std::string> extras = verb.remaining();
+    if (!extras.empty() && extras.front().starts_with('-')) {
+      const std::string word = extras.front().substr(0, extras.front().find('='));
+      return usage(fmt::format("unknown option '{}'{}", word,
+                               guess_text(base::did_you_mean(word, option_names(verb)))))
+          .hint(see);
+    }
+    if (!extras.empty()) return usage(fmt::format("'{}' is one word too many", extras.front())).hint(see);
+  }
+  return usage(error.what()).hint(see);
+}
+
+// Parses, runs one verb. Help and version go to `out`.
+int dispatch(const std::vector<std::string>& words, const host::Host& host, const stage::StageSet& stages,
+             std::ostream& out, std::ostream& err) {
+  Raw raw;
+  CLI::App app("kiln bakes a profile into a bootable disk image and proves that it boots.", "kiln");
+  app.set_version_flag("--version", std::string("kiln " KILN_VERSION));
+  app.footer(kTopExamples);
+  std::map<std::string, CLI::App*> parsers;
+  for (const Verb& verb : kVerbs) {
+    CLI::App* parser = app.add_subcommand(verb.name, verb.summary);
+    parser->footer(verb.examples);
+    add_options(*parser, verb.name, raw);
+    parsers.emplace(verb.name, parser);
+  }
+  if (words.empty()) {
+    err << app.help();
+    throw usage("no verb").hint("known are " + base::join(verb_names(), ", "));
+  }
+  const bool top = words.front().starts_with('-');
+  const Verb* verb = top ? nullptr : &find_verb(words.front());
+  CLI::App& parser = top ? app : *parsers.at(words.front());
+  try {
+    std::vector<std::string> reversed(words.rbegin(), words.rend() - (top ? 0 : 1));
+    parser.parse(std::move(reversed));
+  } catch (const CLI::CallForHelp&) {
+    out << parser.help();
+    return 0;
+  } catch (const CLI::CallForVersion& version) {
+    out << version.what() << '\n';
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    throw translated(error, parser);
+  }
+  if (verb == nullptr) throw usage("no verb").hint("known are " + base::join(verb_names(), ", "));
+
+  one_of("--accel", raw.accel, {"auto", "kvm", "tcg"});
+  if (!raw.firmware.empty()) one_of("--firmware", raw.firmware, {"bios", "uefi"});
+  Invocation call(host, stages, out, err);
+  const bool needs_store = parser.get_option_no_throw("--store") != nullptr;
+  if (needs_store)
+    call.store = raw.store.empty() ? default_store(host) : std::filesystem::absolute(raw.store);
+  call.output = raw.output;
+  call.until = raw.until;
+  call.accel = raw.accel == "kvm"   ? image::Wish::kvm
+               : raw.accel == "tcg" ? image::Wish::tcg
+                                    : image::Wish::automatic;
+  call.json = raw.json;
+  call.events = raw.events;
+  if (!raw.timeout.empty()) call.timeout = seconds(raw.timeout);
+  call.quiet = raw.quiet;
+  call.boot = !raw.no_boot;
+  call.native = !raw.rootless;
+  call.version = KILN_VERSION;
+  call.share = share_folder();
+  call.arguments = std::move(raw.arguments);
+  call.profile = raw.profile;
+  call.firmware = raw.firmware;
+  call.schema = raw.schema;
+  call.markdown = raw.markdown;
+  return verb->run(call);
+}
+
+nlohmann::ordered_json error_json(const Error& error) {
+  return {{"message", error.message()},
+          {"where", error.where().text()},
+          {"hint", error.hint_text()},
+          {"exit", static_cast<int>(error.exit())}};
+}
+
+// One object on stdout also when nothing came of it, so that a script has something to read.
+void print_json(std::ostream& out, const nlohmann::ordered_json& object) {
+  out << object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+}
+
+int report(const Error& error, bool json, std::ostream& out, std::ostream& err) {
+  std::vector<Error> all = {error};
+  if (const auto* several = dynamic_cast<const base::Errors*>(&error)) all = several->all();
+  for (const Error& one : all) err << "error: " << base::printable(one.what()) << '\n';
+  if (json && !all.empty()) {
+    nlohmann::ordered_json object = {{"ok", false}, {"error", error_json(all.front())}};
+    if (all.size() > 1) {
+      object["errors"] = nlohmann::ordered_json::array();
+      for (const Error& one : all) object["errors"].push_back(error_json(one));
+    }
+    print_json(out, object);
+  }
+  return static_cast<int>(error.exit());
+}
+
+}  // namespace
+
+int run(int argc, const char* const* argv, const host::Host& host, const stage::StageSet& stages,
+        std::ostream& out, std::ostream& err) {
+  const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  const bool json = std::find(words.begin(), words.end(), "--json") != words.end();
+  try {
+    host::install_signal_flags();
+    return dispatch(words, host, stages, out, err);
+  } catch (const Error& error) {
+    return report(error, json, out, err);
+  } catch (const std::exception& error) {
+    const Error wrapped = Error(fmt::format("internal error: {}", error.what()))
+                              .hint("this is a bug of kiln; run again with the same input and report both");
+    return report(wrapped, json, out, err);
+  }
+}
+
+}  // namespace kiln::cli

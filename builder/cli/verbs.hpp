@@ -18,6 +18,10 @@ namespace kiln::cli {
 // What the command line said; defaults filled in (store: --store, else $XDG_CACHE_HOME/kiln, else
 // ~/.cache/kiln, for root /var/cache/kiln).
 struct Invocation {
+  Invocation(const host::Host& the_host, const stage::StageSet& all_stages, std::ostream& results,
+             std::ostream& progress)
+      : host(the_host), stages(all_stages), out(results), err(progress) {}
+
   const host::Host& host;
   const stage::StageSet& stages;
   std::ostream& out;  // results only
@@ -31,11 +35,14 @@ struct Invocation {
   std::chrono::seconds timeout{0};
   bool quiet = false;
   bool boot = true;
+  bool native = true;  // false: --rootless, do nothing that only root may
   std::string version;
   std::filesystem::path share;         // <prefix>/share/kiln
   std::vector<std::string> arguments;  // profiles, an image, a stage name
   std::string profile;                 // boot: the profile whose checks are run
   std::string firmware;                // boot: bios, uefi or empty for what the profile says
+  bool schema = false;                 // stages: the JSON Schema of a profile instead of the table
+  bool markdown = false;               // stages: README's table
 };
 
 // Each returns an exit status of the contract and throws base::Error.
