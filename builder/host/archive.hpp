@@ -12,24 +12,28 @@ namespace kiln::host {
 
 struct Member {
   std::string path;  // relative, checked: no leading '/', no ".." part
-  char kind = 'f';   // f file, d directory, l symbolic link
+  char kind = 'f';   // f file, d directory, l symbolic link; read only: h hard link, o other
   unsigned mode = 0644;
-  std::string owner = "root";  // names or numbers; numbers are used as ids
+  // Names or numbers; numbers are used as ids. A cpio and an ISO know only numbers and "root".
+  std::string owner = "root";
   std::string group = "root";
   std::int64_t mtime = 0;
   std::string content;           // of a file, when `source` is empty
   std::filesystem::path source;  // local file that holds the content
-  std::string target;            // of a link
+  std::string target;            // of a link; a symbolic link's may lead anywhere
+  std::uint64_t size = 0;        // of a file's content; set when reading
 };
 
 enum class Format { tar, cpio_newc, iso9660 };
 
-// Writes `members` in their order to `to` (by rename). `label` is the volume id of an ISO (Joliet and Rock
+// Writes `members` in their order, the same bytes for the same members (an ISO excepted: its volume holds the
+// clock), to `to` (by rename). `label` is the volume id of an ISO (Joliet and Rock
 // Ridge are on).
 void write_archive(const std::filesystem::path& to, Format format, const std::vector<Member>& members,
                    const std::string& label = {});
 
-// Calls `each` for every member of any archive libarchive reads; content is read lazily by `read`. Throws
+// Calls `each` for every member of a tar, cpio, zip, ar or ISO, compressed by gzip, bzip2, xz, lz4 or zstd;
+// the content of a file is read when `read` is called, once. The archive's root ("./") is left out. Throws
 // base::Error on a damaged archive or a member whose path leaves the archive.
 void read_archive(const std::filesystem::path& from,
                   const std::function<void(const Member&, const std::function<std::string()>& read)>& each);

@@ -28,6 +28,7 @@ struct Host {
   std::function<std::optional<std::string>(const std::string&)> env;
   // Version of a host tool without running it (package database of the distribution, or size and mtime of the
   // file): "mmdebstrap 1.3.5-7", or "absent". Enters keys of stages whose content the tool writes.
+  // Fast: plan and check ask it; each program is looked up once in a Host's life.
   std::function<std::string(const std::string& program)> tool_version;
   bool root = false;  // effective uid 0: loop devices, mounts and chroots can be had
   int uid = 0;        // effective
@@ -44,8 +45,19 @@ void check_interrupt();
 // The signal that came, 0 when none.
 int pending_signal();
 
+// While one lives, check_interrupt() does not throw in this thread: for clean-up that runs commands after the
+// signal came (unmounting, say). Keep it short: the user is waiting.
+class InterruptShield {
+ public:
+  InterruptShield();
+  ~InterruptShield();
+  InterruptShield(const InterruptShield&) = delete;
+  InterruptShield& operator=(const InterruptShield&) = delete;
+};
+
 // Moves this process into a mount namespace of its own (once), so that whatever it mounts is invisible
-// outside and gone when kiln and its children are. Root only; throws base::Error.
+// outside and gone when kiln and its children are. Root only; throws base::Error. Call it before there is a
+// second thread: the kernel moves the calling one only.
 void private_mounts();
 
 }  // namespace kiln::host
