@@ -1,0 +1,145 @@
+#include <algorithm>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/digest.hpp"
+#include "base/size.hpp"
+#include "base/text.hpp"
+#include "cache/store.hpp"
+#include "cli/verbs.hpp"
+#include "engine/machines.hpp"
+#include "engine/proof_spec.hpp"
+#include "engine/publish.hpp"
+#include "engine/tools.hpp"
+#include "host/atomic_file.hpp"
+#include "host/temp_dir.hpp"
+#include "plan/plan.hpp"
+
+namespace kiln::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The checks to run: of --profile, else those image.json beside the image says it was proven by, else the
+// boot alone.
+struct Wanted {
+  profile::Proof proof;
+  std::string from;
+};
+
+std::optional<Wanted> from_image_json(const fs::path& image) {
+  const fs::path file = image.parent_path() / "image.json";
+  std::error_code ignored;
+  if (!fs::is_regular_file(file, ignored)) return std::nullopt;
+  const auto all = nlohmann::json::parse(host::read_file(file), nullptr, false);
+  if (!all.is_object() || !all.contains("proof") || !all.contains("artifacts")) return std::nullopt;
+  // It must be about this very file.
+  for (const auto& one : all.at("artifacts"))
+    if (one.is_object() && one.value("name", "") == image.filename().string())
+      return Wanted{engine::proof_from_json(all.at("proof").dump()), file.string()};
+  return std::nullopt;
+}
+
+Wanted wanted(const Invocation& call, const fs::path& image) {
+  if (!call.profile.empty()) {
+    const auto file = profile::find_profile(call.profile, call.share);
+    return {plan::load_plan(file, call.stages).profile.proof, file.string()};
+  }
+  if (auto found = from_image_json(image)) return *std::move(found);
+  profile::Proof proof;
+  proof.ports.push_back({22, "ssh", "/", std::nullopt, "", {}});
+  return {std::move(proof), "the boot and ssh alone; --profile says more"};
+}
+
+void print(std::ostream& out, const fs::path& image, const std::vector<proof::Verdict>& verdicts,
+           const fs::path& output) {
+  for (const auto& verdict : verdicts) {
+    out << fmt::format("{} ({}, {}): {} in {}\n", image.string(), verdict.firmware, verdict.accel,
+                       verdict.proven ? "proven" : "NOT PROVEN", base::human_seconds(verdict.seconds));
+    for (const auto& check : verdict.checks) {
+      const char* how = !check.ran ? "not run" : check.passed ? "ok" : "FAILED";
+      out << base::printable(fmt::format("  {:<7}  {} {}{}", how, check.kind, check.name,
+                                         check.detail.empty() ? "" : ": " + check.detail))
+          << '\n';
+    }
+    if (!verdict.inside) out << "  looked at from outside only\n";
+  }
+  out << fmt::format("  reports: {}\n", output.string());
+}
+
+}  // namespace
+
+int boot(const Invocation& call) {
+  const fs::path image = fs::absolute(call.arguments.at(0)).lexically_normal();
+  std::error_code ignored;
+  if (!fs::is_regular_file(image, ignored))
+    throw base::Error(fmt::format("there is no image at {}", image.string()), base::Exit::usage)
+        .hint("kiln build makes one below ./out");
+  auto want = wanted(call, image);
+  if (!call.firmware.empty())
+    want.proof.firmware = {call.firmware == "uefi" ? profile::Firmware::uefi : profile::Firmware::bios};
+  engine::require_tools(call.host, {"qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"});
+
+  const auto observer = event_observer(call.events, terminal_observer(call.host, call.err, call.quiet));
+  observer->note(fmt::format("checks: {}", want.from));
+  cache::Store store(call.host, call.store);
+  const auto machines = engine::real_machines(call.host, store.root() / "machine");
+  const auto accel = machines->choose_accel(call.accel, {});
+  observer->note(accel.why);
+
+  engine::Publisher publisher(
+      call.host, call.output.empty() ? fs::path("out") / ("boot-" + image.stem().string()) : call.output);
+  const auto entry = store.scratch();
+  std::vector<proof::Verdict> verdicts;
+  const auto sha256 = base::sha256_file(image);
+  for (const auto firmware : want.proof.firmware) {
+    const std::string name = engine::firmware_name(firmware);
+    proof::BootOptions options;
+    options.image = image;
+    options.proof = want.proof;
+    options.firmware = firmware;
+    options.accel = accel.accel;
+    options.limits = image::limits_for(accel.accel);
+    if (call.timeout.count() > 0) options.limits.boot = call.timeout;
+    options.scratch = entry.folder() / name;
+    fs::create_directories(options.scratch);
+    options.console = entry.folder() / ("console-" + name + ".log");
+    options.screen = entry.folder() / ("screen-" + name + ".png");
+    options.on_doing = [&](std::string_view what) { observer->doing(what); };
+    const double begun = call.host.elapsed();
+    observer->step_begins("boot-" + name, fmt::format("Booting {}", image.filename().string()));
+    auto verdict = machines->prove(options);
+    verdict.image_sha256 = sha256;
+    if (verdict.firmware.empty()) verdict.firmware = name;
+    observer->step_ends("boot-" + name,
+                        verdict.proven ? stage::Observer::How::done : stage::Observer::How::failed,
+                        std::max(0.0, call.host.elapsed() - begun), "");
+    const std::string tail = verdicts.empty() ? "" : "-" + name;
+    if (fs::is_regular_file(options.console, ignored))
+      publisher.file(options.console, "console" + tail + ".log");
+    if (fs::is_regular_file(options.screen, ignored))
+      publisher.file(options.screen, "screen" + tail + ".png");
+    else
+      publisher.retract("screen" + tail + ".png");
+    verdicts.push_back(std::move(verdict));
+  }
+  publisher.text("junit.xml", proof::junit(image.stem().string(), verdicts));
+  const bool ok = !verdicts.empty() && std::all_of(verdicts.begin(), verdicts.end(),
+                                                   [](const auto& verdict) { return verdict.proven; });
+  if (call.json) {
+    nlohmann::json result = {{"ok", ok},
+                             {"image", image.string()},
+                             {"checks_of", want.from},
+                             {"output", publisher.folder().string()},
+                             {"verdicts", nlohmann::json::array()}};
+    for (const auto& verdict : verdicts) result["verdicts"].push_back(nlohmann::json::parse(verdict.json()));
+    call.out << result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+  } else {
+    print(call.out, image, verdicts, publisher.folder());
+  }
+  call.out.flush();
+  return static_cast<int>(ok ? base::Exit::done : base::Exit::failed);
+}
+
+}  // namespace kiln::cli

@@ -1,0 +1,132 @@
+#include <algorithm>
+#include <fmt/core.h>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/size.hpp"
+#include "base/text.hpp"
+#include "cache/store.hpp"
+#include "cli/verbs.hpp"
+#include "engine/engine.hpp"
+#include "engine/proof_spec.hpp"
+#include "plan/plan.hpp"
+
+namespace kiln::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string size_of(const fs::path& file) {
+  std::error_code error;
+  const auto size = fs::file_size(file, error);
+  return error ? "" : base::human_size(size);
+}
+
+void print_table(std::ostream& out, const engine::BuildReport& report) {
+  std::size_t width = 4;
+  for (const auto& step : report.steps) width = std::max(width, step.id.size());
+  for (const auto& step : report.steps) {
+    const auto note = step.reused        ? std::string("reused")
+                      : step.why.empty() ? std::string("built")
+                                         : "built: " + step.why;
+    out << base::printable(
+               fmt::format("  {:<{}}  {:>12}  {}", step.id, width, base::human_seconds(step.seconds), note))
+        << '\n';
+  }
+  for (const auto& verdict : report.verdicts)
+    out << fmt::format("  {:<{}}  {:>12}  {}\n", "proof-" + verdict.firmware, width,
+                       base::human_seconds(verdict.seconds), report.proof_reused ? "reused" : "booted");
+}
+
+void print_verdict(std::ostream& out, const proof::Verdict& verdict) {
+  std::map<std::string, std::pair<int, int>> kinds;  // passed, all
+  for (const auto& check : verdict.checks) {
+    auto& [passed, all] = kinds[check.kind];
+    ++all;
+    if (check.ran && check.passed) ++passed;
+  }
+  std::vector<std::string> counts;
+  for (const auto& [kind, count] : kinds)
+    counts.push_back(fmt::format("{} {} of {}", kind, count.first, count.second));
+  out << fmt::format("  {} by {}: {}{}\n", verdict.proven ? "proven" : "NOT PROVEN",
+                     verdict.firmware == "uefi" ? "UEFI" : "BIOS", base::join(counts, ", "),
+                     verdict.inside ? "" : " (from outside only)");
+  for (const auto& check : verdict.checks) {
+    if (check.ran && check.passed) continue;
+    out << base::printable(fmt::format("    {} {}: {}", check.kind, check.name,
+                                       check.ran ? check.detail : "did not run: " + check.detail))
+        << '\n';
+  }
+}
+
+void print(std::ostream& out, const engine::BuildReport& report) {
+  out << fmt::format("{}: {} in {}\n", report.profile, report.refuted() ? "built, but not proven" : "done",
+                     base::human_seconds(report.seconds));
+  print_table(out, report);
+  for (const auto& verdict : report.verdicts) print_verdict(out, verdict);
+  if (report.verdicts.empty() && !report.artifacts.empty()) out << "  unproven: it was not booted\n";
+  for (const auto& artifact : report.artifacts) {
+    out << fmt::format("  {}  {}\n", artifact.string(), size_of(artifact));
+    if (artifact.extension() != ".qcow2") continue;
+    const std::vector<std::string> boot = {"kiln", "boot", artifact.string()};
+    const std::vector<std::string> look = {
+        "qemu-system-x86_64", "-m",     "2048",
+        "-snapshot",          "-drive", fmt::format("file={},if=virtio", artifact.string()),
+        "-nographic"};
+    out << fmt::format("  prove it again: {}\n", base::shell_line(boot));
+    out << fmt::format("  look inside, nothing is written: {}\n", base::shell_line(look));
+  }
+  if (!report.output.empty()) out << fmt::format("  reports: {}\n", report.output.string());
+  if (!report.failure.empty()) out << fmt::format("  evidence: {}\n", report.failure.string());
+}
+
+}  // namespace
+
+int build(const Invocation& call) {
+  // Every profile is read before the first is built: a mistake in the last one shows now.
+  std::vector<plan::Plan> plans;
+  std::vector<base::Error> errors;
+  for (const auto& name : call.arguments) {
+    try {
+      plans.push_back(plan::load_plan(profile::find_profile(name, call.share), call.stages));
+    } catch (const base::Errors& several) {
+      errors.insert(errors.end(), several.all().begin(), several.all().end());
+    } catch (const base::Error& error) {
+      errors.push_back(error);
+    }
+  }
+  if (!errors.empty()) throw base::Errors(std::move(errors));
+
+  const auto observer = event_observer(call.events, terminal_observer(call.host, call.err, call.quiet));
+  cache::Store store(call.host, call.store);
+  bool ok = true;
+  nlohmann::json builds = nlohmann::json::array();
+  for (const auto& plan : plans) {
+    engine::BuildOptions options;
+    if (call.output.empty())
+      options.output = fs::path("out") / plan.profile.name;
+    else
+      options.output = plans.size() == 1 ? call.output : call.output / plan.profile.name;
+    options.until = call.until;
+    options.accel = call.accel;
+    options.timeout = call.timeout;
+    options.boot = call.boot;
+    options.native = call.native;
+    options.kiln_version = call.version;
+    const auto report = engine::build(call.host, plan, store, options, *observer);
+    ok = ok && !report.refuted();
+    if (call.json)
+      builds.push_back(nlohmann::json::parse(report.json()));
+    else
+      print(call.out, report);
+    if (!ok) break;
+  }
+  if (call.json) {
+    const nlohmann::json result = {{"ok", ok}, {"builds", builds}};
+    call.out << result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+  }
+  call.out.flush();
+  return static_cast<int>(ok ? base::Exit::done : base::Exit::failed);
+}
+
+}  // namespace kiln::cli
