@@ -1,0 +1,412 @@
+#include "image/disk.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.hpp"
+#include "base/scope_exit.hpp"
+#include "base/size.hpp"
+#include "base/text.hpp"
+#include "host/fd.hpp"
+#include "host/io_error.hpp"
+
+namespace kiln::image {
+
+namespace fs = std::filesystem;
+using host::Command;
+using nlohmann::json;
+
+namespace {
+
+constexpr std::uint64_t mib = 1ULL << 20U;
+constexpr std::uint64_t sector = 512;
+
+host::Fd open_file(const fs::path& file, int flags) {
+  host::Fd fd(::open(file.c_str(), flags | O_CLOEXEC, 0644));
+  if (!fd) throw host::io_error((flags & O_ACCMODE) == O_RDONLY ? "read" : "write", file, errno);
+  return fd;
+}
+
+// What is there of `count` bytes at `offset`: shorter at the end of the file.
+std::string bytes_at(const host::Fd& fd, const fs::path& file, std::uint64_t offset, std::size_t count) {
+  std::string bytes(count, '\0');
+  std::size_t have = 0;
+  while (have < count) {
+    const ssize_t got =
+        ::pread(fd.get(), bytes.data() + have, count - have, static_cast<off_t>(offset + have));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw host::io_error("read", file, errno);
+    if (got == 0) break;
+    have += static_cast<std::size_t>(got);
+  }
+  bytes.resize(have);
+  return bytes;
+}
+
+std::string detect_format(const fs::path& image) {
+  const std::string head = bytes_at(open_file(image, O_RDONLY), image, 0, 512);
+  const std::string_view text = head;
+  if (text.starts_with("QFI\xfb")) return "qcow2";
+  if (text.starts_with("KDMV") || text.starts_with("# Disk DescriptorFile")) return "vmdk";
+  if (text.starts_with("vhdxfile")) return "vhdx";
+  if (text.starts_with("LUKS\xba\xbe")) return "luks";
+  if (text.size() >= 0x44 && text.substr(0x40, 4) == "\x7f\x10\xda\xbe") return "vdi";
+  return "raw";
+}
+
+json parse(const std::string& text, const std::string& program) {
+  json value = json::parse(text, nullptr, false);
+  if (value.is_discarded())
+    throw base::Error(program + " gave no JSON").detail(base::last_lines(base::printable(text), 5));
+  return value;
+}
+
+// Unsigned little-endian number of `count` bytes.
+std::uint64_t number_at(std::string_view bytes, std::size_t offset, std::size_t count) {
+  std::uint64_t value = 0;
+  for (std::size_t i = count; i > 0; --i)
+    value = (value << 8U) | static_cast<unsigned char>(bytes[offset + i - 1]);
+  return value;
+}
+
+std::string label_at(std::string_view bytes, std::size_t offset, std::size_t count) {
+  const std::string_view field = bytes.substr(offset, count);
+  return std::string(field.substr(0, field.find('\0')));
+}
+
+}  // namespace
+
+DiskInfo disk_info(const host::Host& host, const fs::path& image) {
+  DiskInfo info;
+  info.format = detect_format(image);
+  Command command{"qemu-img", "info", "--output=json", "-U", "-f", info.format, image.string()};
+  command.purpose = "reading the header of '" + image.string() + "'";
+  const json told = parse(host::require(*host.runner, command).out, "qemu-img");
+  info.virtual_size = told.value("virtual-size", std::uint64_t{0});
+  info.actual_size = told.value("actual-size", std::uint64_t{0});
+  info.backing = told.value("backing-filename", std::string{});
+  info.encrypted = told.value("encrypted", false);
+  const json specific = told.value("format-specific", json::object()).value("data", json::object());
+  info.data_file = specific.value("data-file", std::string{});
+  return info;
+}
+
+void make_overlay(const host::Host& host, const fs::path& overlay, const std::string& backing,
+                  std::uint64_t size) {
+  Command command{"qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", backing};
+  // With a size the backing file is not opened: it need not be in place yet.
+  if (size != 0) command.add({"-u"});
+  command.add({overlay.string()});
+  if (size != 0) command.add({std::to_string(size)});
+  command.purpose = "making the overlay '" + overlay.string() + "'";
+  host::require(*host.runner, command);
+}
+
+void convert(const host::Host& host, const fs::path& from, const fs::path& to, const std::string& format,
+             bool compress) {
+  Command command{"qemu-img", "convert", "-f", detect_format(from), "-O", format};
+  // Many coroutines, out of order: three times as fast, and the content is the same.
+  command.add({"-W", "-m", "16"});
+  if (compress) command.add({"-c", "-o", "compression_type=zstd"});
+  command.add({from.string(), to.string()});
+  command.purpose = "writing '" + to.string() + "'";
+  host::require(*host.runner, command);
+}
+
+void check_image(const host::Host& host, const fs::path& image) {
+  const std::string format = detect_format(image);
+  if (format == "raw") return;
+  Command command{"qemu-img", "check", "-q", "-U", "-f", format, image.string()};
+  command.purpose = "checking '" + image.string() + "'";
+  host::require(*host.runner, command);
+}
+
+PartitionTable partitions(const host::Host& host, const fs::path& raw) {
+  Command command{"sfdisk", "--json", raw.string()};
+  command.env["LC_ALL"] = "C";
+  command.purpose = "reading the partition table of '" + raw.string() + "'";
+  const host::Finished finished = host.runner->run(command);
+  PartitionTable table;
+  if (!finished.ok() &&
+      finished.err.find("does not contain a recognized partition table") != std::string::npos)
+    return table;
+  if (!finished.ok()) {
+    throw base::Error(command.purpose + " failed: " + finished.how())
+        .detail(base::last_lines(base::printable(finished.err), 30));
+  }
+  const json told = parse(finished.out, "sfdisk").value("partitiontable", json::object());
+  table.label = told.value("label", std::string{});
+  const std::uint64_t unit = told.value("sectorsize", sector);
+  for (const json& entry : told.value("partitions", json::array())) {
+    Partition partition;
+    // The node is the file's name and the number, with a 'p' between when the name ends in a digit.
+    const std::string node = entry.value("node", std::string{});
+    const std::size_t digits = node.find_last_not_of("0123456789") + 1;
+    std::size_t begin = digits;
+    if (node.starts_with(raw.string())) begin = std::max(digits, raw.string().size());
+    partition.number =
+        std::atoi(node.c_str() + begin);  // NOLINT(bugprone-unchecked-string-to-number-conversion)
+    partition.start = entry.value("start", std::uint64_t{0}) * unit;
+    partition.size = entry.value("size", std::uint64_t{0}) * unit;
+    partition.type = entry.value("type", std::string{});
+    table.partitions.push_back(std::move(partition));
+  }
+  std::sort(table.partitions.begin(), table.partitions.end(),
+            [](const Partition& a, const Partition& b) { return a.start < b.start; });
+  return table;
+}
+
+std::optional<FileSystem> find_file_system(const fs::path& raw, std::uint64_t start, std::uint64_t size) {
+  const host::Fd fd = open_file(raw, O_RDONLY);
+  FileSystem found;
+  found.start = start;
+  found.size = size;
+  const std::string head = bytes_at(fd, raw, start, 2048);
+  if (head.size() == 2048 && number_at(head, 1024 + 56, 2) == 0xEF53) {
+    found.kind = "ext4";
+    found.label = label_at(head, 1024 + 120, 16);
+    return found;
+  }
+  if (head.starts_with("XFSB")) {
+    found.kind = "xfs";
+    found.label = label_at(head, 108, 12);
+    return found;
+  }
+  const std::string super = bytes_at(fd, raw, start + 0x10000, 0x400);
+  if (super.size() == 0x400 && super.substr(0x40, 8) == "_BHRfS_M") {
+    found.kind = "btrfs";
+    found.label = label_at(super, 0x12b, 0x100);
+    return found;
+  }
+  return std::nullopt;
+}
+
+FileSystem root_file_system(const host::Host& host, const fs::path& raw) {
+  const PartitionTable table = partitions(host, raw);
+  std::vector<FileSystem> all;
+  std::string seen;
+  for (const Partition& partition : table.partitions) {
+    auto found = find_file_system(raw, partition.start, partition.size);
+    seen += fmt::format(
+        "\npartition {}: {}, {}", partition.number, base::human_size(partition.size),
+        found ? found->kind + " '" + base::printable(found->label) + "'" : "no Linux file system");
+    if (!found) continue;
+    found->partition = partition.number;
+    all.push_back(*found);
+  }
+  if (table.label.empty()) {
+    std::error_code none;
+    if (auto whole = find_file_system(raw, 0, fs::file_size(raw, none))) all.push_back(*whole);
+  }
+  std::vector<FileSystem> labelled;
+  std::copy_if(all.begin(), all.end(), std::back_inserter(labelled),
+               [](const FileSystem& one) { return one.label == root_label; });
+  if (labelled.size() == 1) return labelled.front();
+  if (labelled.empty() && all.size() == 1) return all.front();
+  const std::string what = labelled.size() > 1 ? "more than one file system is" : "no file system is";
+  throw base::Error(
+      fmt::format("cannot tell the root file system of '{}': {} labelled {}", raw.string(), what, root_label))
+      .hint("give the root file system that label")
+      .detail(seen.empty() ? "no partition table and no Linux file system" : seen.substr(1));
+}
+
+// ---- Resizing
+
+namespace {
+
+// Copies `size` bytes between files; holes of the source stay holes, so `to` must have none of its own there.
+void copy_range(const fs::path& from, std::uint64_t from_offset, const fs::path& to, std::uint64_t to_offset,
+                std::uint64_t size) {
+  const host::Fd in = open_file(from, O_RDONLY);
+  const host::Fd out = open_file(to, O_WRONLY | O_CREAT);
+  std::vector<char> buffer(std::size_t{4} * mib);
+  std::uint64_t done = 0;
+  while (done < size) {
+    const off_t data = ::lseek(in.get(), static_cast<off_t>(from_offset + done), SEEK_DATA);
+    if (data < 0 && errno == ENXIO) return;  // a hole to the end
+    if (data < 0) throw host::io_error("read", from, errno);
+    const off_t hole = ::lseek(in.get(), data, SEEK_HOLE);
+    if (hole < 0) throw host::io_error("read", from, errno);
+    done = static_cast<std::uint64_t>(data) - from_offset;
+    const std::uint64_t end = std::min(size, static_cast<std::uint64_t>(hole) - from_offset);
+    while (done < end) {
+      host::check_interrupt();
+      const std::size_t wanted = std::min<std::size_t>(buffer.size(), end - done);
+      const ssize_t got = ::pread(in.get(), buffer.data(), wanted, static_cast<off_t>(from_offset + done));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) throw host::io_error("read", from, errno);
+      if (got == 0) return;
+      std::size_t put = 0;
+      while (put < static_cast<std::size_t>(got)) {
+        const ssize_t wrote = ::pwrite(out.get(), buffer.data() + put, static_cast<std::size_t>(got) - put,
+                                       static_cast<off_t>(to_offset + done + put));
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote < 0) throw host::io_error("write", to, errno);
+        put += static_cast<std::size_t>(wrote);
+      }
+      done += static_cast<std::uint64_t>(got);
+    }
+  }
+}
+
+void truncate_to(const fs::path& file, std::uint64_t size) {
+  if (::truncate(file.c_str(), static_cast<off_t>(size)) != 0) throw host::io_error("resize", file, errno);
+}
+
+// e2fsck's 1 (errors corrected) is fine: the file system was cut from a running machine or never checked.
+void check_ext4(const host::Host& host, const fs::path& part) {
+  Command command{"e2fsck", "-fy", "-E", "discard", part.string()};
+  command.purpose = "checking the root file system";
+  const host::Finished finished = host.runner->run(command);
+  if (finished.signal == 0 && (finished.exit == 0 || finished.exit == 1)) return;
+  throw base::Error("the root file system is damaged: e2fsck ended with " + finished.how())
+      .detail(base::last_lines(base::printable(finished.out + finished.err), 30));
+}
+
+struct Geometry {
+  std::uint64_t block = 0;    // bytes
+  std::uint64_t blocks = 0;   // in all
+  std::uint64_t minimum = 0;  // blocks resize2fs says it needs
+};
+
+Geometry geometry_of(const host::Host& host, const fs::path& part) {
+  const host::Fd fd = open_file(part, O_RDONLY);
+  const std::string super = bytes_at(fd, part, 1024, 1024);
+  Geometry geometry;
+  geometry.block = 1024ULL << number_at(super, 24, 4);
+  geometry.blocks = number_at(super, 4, 4);
+  if ((number_at(super, 96, 4) & 0x80U) != 0) geometry.blocks |= number_at(super, 0x150, 4) << 32U;
+  Command command{"resize2fs", "-P", part.string()};
+  command.env["LC_ALL"] = "C";
+  command.purpose = "measuring the root file system";
+  const std::string told = host::require(*host.runner, command).out;
+  const std::size_t colon = told.rfind(':');
+  if (colon != std::string::npos) geometry.minimum = std::strtoull(told.c_str() + colon + 1, nullptr, 10);
+  if (geometry.minimum == 0)
+    throw base::Error("resize2fs did not say how small the file system can be").detail(base::printable(told));
+  return geometry;
+}
+
+// Rewrites the table with the root partition's new size; all else, ids included, stays. sfdisk puts GPT's
+// second header at the end of the file.
+void rewrite_table(const host::Host& host, const fs::path& raw, const FileSystem& root, std::uint64_t size,
+                   const std::string& dump) {
+  std::string script;
+  for (const std::string& line : base::lines(dump)) {
+    // The script's header names sizes of the old disk: the new end is to be used.
+    if (line.starts_with("last-lba:") || line.starts_with("device:")) continue;
+    const std::size_t colon = line.rfind(" : ");
+    if (colon == std::string::npos) {
+      script += line + "\n";
+      continue;
+    }
+    const std::string fields = line.substr(colon + 3);
+    std::string changed;
+    bool is_root = false;
+    for (const std::string& field : base::split(fields, ',')) {
+      const std::string_view trimmed = base::trim(field);
+      if (trimmed.starts_with("start=") &&
+          std::strtoull(std::string(base::trim(trimmed.substr(6))).c_str(), nullptr, 10) * sector ==
+              root.start)
+        is_root = true;
+    }
+    for (const std::string& field : base::split(fields, ',')) {
+      std::string_view trimmed = base::trim(field);
+      if (!changed.empty()) changed += ", ";
+      changed += is_root && trimmed.starts_with("size=") ? fmt::format("size={}", size / sector)
+                                                         : std::string(trimmed);
+    }
+    // Numbered by place in the dump's device names; sfdisk takes "NUMBER : fields".
+    const std::string node = line.substr(0, colon);
+    const std::size_t digits = node.find_last_not_of("0123456789 ") + 1;
+    script += std::string(base::trim(node.substr(digits))) + " : " + changed + "\n";
+  }
+  Command command{"sfdisk", "--quiet", "--no-reread", "--no-tell-kernel", "--wipe", "never", raw.string()};
+  command.input = script;
+  command.purpose = "writing the partition table of '" + raw.string() + "'";
+  host::require(*host.runner, command);
+}
+
+std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+
+}  // namespace
+
+std::uint64_t roomy_size(std::uint64_t start, std::uint64_t used) {
+  const std::uint64_t room = std::max<std::uint64_t>(used / 4, 512 * mib);
+  return round_up(start + used + room + mib, 64 * mib);
+}
+
+std::uint64_t resize_disk(const host::Host& host, const fs::path& raw, std::uint64_t size) {
+  const FileSystem root = root_file_system(host, raw);
+  if (root.kind != "ext4") {
+    throw base::Error(
+        fmt::format("the root file system is {}: only ext2, ext3 and ext4 can be resized", root.kind))
+        .hint("leave the size out");
+  }
+  const PartitionTable table = partitions(host, raw);
+  if (root.partition != 0 && table.partitions.back().start != root.start) {
+    throw base::Error(
+        fmt::format("partition {} lies behind the root partition, which therefore cannot change size",
+                    table.partitions.back().number));
+  }
+  if (table.partitions.size() > 0 && root.partition > 4 && table.label == "dos")
+    throw base::Error("the root file system is on a logical partition, which cannot change size");
+
+  // resize2fs knows "?offset=", but then cuts the file as if the file system began at 0: so the partition is
+  // worked on in a file of its own.
+  fs::path part = raw;
+  part += ".part";
+  const base::ScopeExit drop([&part] {
+    std::error_code ignored;
+    fs::remove(part, ignored);
+  });
+  fs::remove(part);
+  copy_range(raw, root.start, part, 0, root.size);
+  truncate_to(part, root.size);
+  check_ext4(host, part);
+  const Geometry geometry = geometry_of(host, part);
+
+  // Room behind the partition: GPT's second table (33 sectors), up to a whole MiB.
+  const std::uint64_t tail = table.label == "gpt" ? mib : 0;
+  const std::uint64_t need = geometry.minimum * geometry.block;
+  const std::uint64_t target = size == 0 ? roomy_size(root.start, need) : size / mib * mib;
+  if (target < root.start + tail + need) {
+    throw base::Error(
+        fmt::format("the content needs a disk of at least {}, more than the size of {} that was asked for",
+                    base::human_size(round_up(root.start + tail + need, mib)), base::human_size(size)))
+        .hint("raise 'size:', or leave it out");
+  }
+  const std::uint64_t new_size = target - tail - root.start;
+  const std::uint64_t blocks = new_size / geometry.block;
+  if (blocks != geometry.blocks) {
+    if (new_size > root.size) truncate_to(part, new_size);
+    Command command{"resize2fs", part.string(), std::to_string(blocks)};
+    command.purpose = "resizing the root file system";
+    host::require(*host.runner, command);
+  }
+  truncate_to(part, new_size);
+
+  std::string dump;
+  if (root.partition != 0) {
+    Command command{"sfdisk", "--dump", raw.string()};
+    command.purpose = "reading the partition table of '" + raw.string() + "'";
+    dump = host::require(*host.runner, command).out;
+  }
+  // Cutting first makes a hole of all that was the root partition; then it grows to its new end.
+  truncate_to(raw, root.start);
+  truncate_to(raw, target);
+  copy_range(part, 0, raw, root.start, new_size);
+  if (root.partition != 0) rewrite_table(host, raw, root, new_size, dump);
+  return target;
+}
+
+}  // namespace kiln::image

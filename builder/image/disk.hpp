@@ -3,31 +3,39 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "host/host.hpp"
 
 namespace kiln::image {
 
+// The label by which cloud images, and all that kiln composes, name their root file system.
+inline constexpr std::string_view root_label = "cloudimg-rootfs";
+
 struct DiskInfo {
-  std::string format;              // qcow2, raw
+  std::string format;              // qcow2, raw; or vmdk, vdi, vhdx, luks, which kiln does not read
   std::uint64_t virtual_size = 0;  // bytes
   std::uint64_t actual_size = 0;
-  std::filesystem::path backing;  // as written in the header; empty when none
+  std::filesystem::path backing;    // as written in the header; empty when none
+  std::filesystem::path data_file;  // a qcow2 may keep its content elsewhere; empty when it does not
+  bool encrypted = false;
 };
 
+// The format is told by the file's first bytes and then named to qemu-img, which therefore never guesses: a
+// raw disk whose first block a guest wrote cannot pose as a qcow2 that names files of the host.
 DiskInfo disk_info(const host::Host& host, const std::filesystem::path& image);
-// A new qcow2 overlay at `overlay`; `backing` is written as given (a relative path is relative to the
-// overlay) and need not exist yet. `size` 0: the backing's size, which then must exist.
+// A new qcow2 overlay at `overlay`; `backing` (a qcow2) is written as given (a relative path is relative to
+// the overlay) and need not exist yet. `size` 0: the backing's size, which then must exist.
 void make_overlay(const host::Host& host, const std::filesystem::path& overlay, const std::string& backing,
                   std::uint64_t size);
 // Whole content of `from` (with its chain) as a new image without backing file. `compress`: zstd clusters.
 void convert(const host::Host& host, const std::filesystem::path& from, const std::filesystem::path& to,
              const std::string& format, bool compress);
-// Throws base::Error when qemu-img finds errors or leaks in the image file itself.
+// Throws base::Error when qemu-img finds errors or leaks in the image file itself. A raw image has nothing to
+// check.
 void check_image(const host::Host& host, const std::filesystem::path& image);
 
 struct Partition {
@@ -35,30 +43,54 @@ struct Partition {
   std::uint64_t start = 0;  // bytes
   std::uint64_t size = 0;   // bytes
   std::string type;         // GUID or MBR id, as sfdisk writes it
+  bool operator==(const Partition&) const = default;
 };
 struct PartitionTable {
-  std::string label;  // gpt or dos
+  std::string label;  // gpt or dos; empty: the disk has no table
   std::vector<Partition> partitions;
 };
 // Partition table of a raw image or of a file that shows a disk raw (the FUSE export of a qcow2).
 PartitionTable partitions(const host::Host& host, const std::filesystem::path& raw);
 
+// A Linux file system found by its own superblock.
+struct FileSystem {
+  int partition = 0;        // 0: it is the whole disk
+  std::uint64_t start = 0;  // bytes, where it begins in the disk
+  std::uint64_t size = 0;   // bytes of its partition
+  std::string kind;         // ext4 (also for ext2 and ext3), xfs, btrfs
+  std::string label;
+};
+// The file system in the `size` bytes at `start` of a file; nullopt when it is none of the kinds above.
+std::optional<FileSystem> find_file_system(const std::filesystem::path& raw, std::uint64_t start,
+                                           std::uint64_t size);
+// The root file system of a raw disk: the one with `root_label`, else the only Linux file system. Throws
+// base::Error, listing what is there.
+FileSystem root_file_system(const host::Host& host, const std::filesystem::path& raw);
+
 // Composes a cloud-image-like disk from a root tree: GPT; partition 14 BIOS boot, 15 ESP, 1 root (ext4,
-// `label`) with the rest of `size`; GRUB for BIOS and UEFI from the tree's own grub modules, finding the root
-// file system by label. Needs no loop device. `to` is a raw sparse file.
+// `label`) with the rest of `size`; GRUB for BIOS and UEFI from the tree's own packages (grub-pc-bin and, for
+// UEFI, shim-signed and grub-efi-amd64-signed), finding the root file system by label. Needs no loop device.
+// `to` is a raw sparse file. GRUB's core image is made by the tree's own grub-mkimage, in a chroot.
 struct Compose {
-  std::filesystem::path tree;  // owned as the image is to be: run as root, or inside a user namespace
-  std::filesystem::path tar;   // instead of `tree`: the root file system as tar (rootless)
+  std::filesystem::path tree;  // owned as the image is to be, so for root only
+  std::filesystem::path tar;   // instead of `tree`: the root file system as tar, unpacked in a user namespace
   std::uint64_t size = 0;      // of the disk
-  std::string label = "cloudimg-rootfs";
-  std::string uuid;  // of the root file system
+  std::string label{root_label};
+  std::string uuid;  // of the root file system; the other ids of the disk are derived from it
   std::filesystem::path scratch;
 };
 void compose_disk(const host::Host& host, const Compose& what, const std::filesystem::path& to);
+// The start of an argv that runs the rest as root of a user namespace in which all ids the user may have are
+// mapped; empty when kiln is root already. Throws base::Error (Exit::missing) when the user has no such
+// range, with the command that adds one.
+std::vector<std::string> as_mapped_root(const host::Host& host);
 
-// Shrinks (or grows) the root file system, its partition and the disk of a raw image to `size` bytes in all,
-// 0: content plus head-room. Returns the new size in bytes. Throws base::Error when the content does not fit,
-// with both sizes.
+// Bytes a disk should have for a root file system that needs `used` bytes and begins at `start`: a quarter
+// more, at least 512 MiB more, and room for the table at the end; a multiple of 64 MiB.
+std::uint64_t roomy_size(std::uint64_t start, std::uint64_t used);
+// Shrinks (or grows) the root file system (ext4), its partition and the disk of a raw image to `size` bytes
+// in all, 0: roomy_size. The root partition must be the last on the disk. Returns the new size in bytes.
+// Throws base::Error when the content does not fit, with both sizes.
 std::uint64_t resize_disk(const host::Host& host, const std::filesystem::path& raw, std::uint64_t size);
 
 }  // namespace kiln::image
