@@ -3,20 +3,13 @@
 include:
   - common.packages
 
-/etc/locale.gen:
-  file.managed:
-    - contents: {{ locale }} {{ locale.split('.')[-1] }}
+{{ locale }}:
+  locale.present:
     - require:
       - pkg: packages
-
-locale-gen:
-  cmd.run:
-    - unless: locale -a | grep -qixF {{ locale | replace('UTF-8', 'utf8') }}
-    - require:
-      - file: /etc/locale.gen
 
 /etc/default/locale:
   file.managed:
     - contents: LANG={{ locale }}
     - require:
-      - cmd: locale-gen
+      - locale: {{ locale }}
