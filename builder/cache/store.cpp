@@ -267,8 +267,9 @@ void Store::open_root() {
     for (const auto* folder : kFolders) {
       const fs::path path = root_ / folder;
       if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) throw base::Error(reason(errno));
-      if (::access(path.c_str(), W_OK | X_OK) != 0) throw base::Error(reason(errno));
+      if (::faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) != 0) throw base::Error(reason(errno));
     }
+    if (::faccessat(AT_FDCWD, root_.c_str(), W_OK | X_OK, AT_EACCESS) != 0) throw base::Error(reason(errno));
     users_ = open_lock_file(root_ / "users");
     open_lock_file(root_ / "lock");
   } catch (const base::Error& failure) {
