@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# base_image brings in a base that kiln knows nothing about, by its digest; another digest is refused.
+# label: guest
+# needs: minimal
+# timeout: 1200
+. "$(dirname "$0")/common.inc"
+
+image=$kept/minimal/minimal.qcow2
+sum=$(sha256sum "$image" | cut -d ' ' -f 1)
+profile() {
+  cat >"$work/foreign.yml" <<END
+description: a base from elsewhere
+steps:
+  - base_image:
+      from: $image
+      sha256: $1
+  - overlay:
+      tree: $here/states/passes
+      into: /srv/foreign
+  - seal: {}
+  - export_qcow2: {}
+proof:
+  files:
+    - {path: /srv/foreign/passes.sls}
+END
+}
+profile "${sum//[0-9]/a}"
+kiln build "$work/foreign.yml" --output "$work/built"
+case $status in 1 | 2) ;; *) fail "exit status $status for a wrong digest" ;; esac
+says "$sum"
+[ ! -e "$work/built/foreign.qcow2" ] || fail "an image was published"
+profile "$sum"
+kiln build "$work/foreign.yml" --output "$work/built"
+expect_status 0
+[ -s "$work/built/foreign.qcow2" ] || fail "no image"

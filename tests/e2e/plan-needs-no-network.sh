@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# `kiln check` and `kiln plan` work where there is no network at all, and ask for none.
+# label: guest
+# timeout: 60
+. "$(dirname "$0")/common.inc"
+
+[ "$(id -u)" = 0 ] && apart=(unshare -n) || apart=(unshare -rn)
+"${apart[@]}" true || skip "no network namespace can be made here"
+for verb in check plan; do
+  for profile in minimal ecs-bookworm; do
+    "${apart[@]}" strace -f -o "$work/trace" -e trace=socket,connect \
+      "$KILN" "$verb" "$profile" --store "$work/store" >"$work/out" 2>"$work/err" || fail "kiln $verb $profile"
+    ! grep -E 'AF_INET' "$work/trace" || fail "kiln $verb $profile asks for the network"
+  done
+done

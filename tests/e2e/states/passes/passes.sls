@@ -1,0 +1,3 @@
+/etc/kiln-e2e:
+  file.managed:
+    - contents: applied by a state
