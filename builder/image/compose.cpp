@@ -209,8 +209,8 @@ class Composer {
   void make_root() {
     host::write_file(what_.scratch / "mke2fs.conf", mke2fs_conf);
     run_mapped({"mke2fs", "-q", "-F", "-t", "ext4", "-L", what_.label, "-U", what_.uuid, "-E",
-                fmt::format("offset={},lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0,hash_seed={}",
-                            root_start, derived_uuid(what_.uuid, "hash")),
+                fmt::format("offset={},assume_storage_prezeroed=1,root_owner=0:0,hash_seed={}", root_start,
+                            derived_uuid(what_.uuid, "hash")),
                 "-d", tree_.string(), to_.string(), fmt::format("{}k", root_size() / 1024)},
                "writing the root file system");
   }

@@ -13,10 +13,12 @@
 #include <unistd.h>
 
 #include "base/error.hpp"
+#include "base/scope_exit.hpp"
 #include "base/text.hpp"
 #include "host/atomic_file.hpp"
 #include "host/fd.hpp"
 #include "host/io_error.hpp"
+#include "image/deb_cache.hpp"
 
 namespace kiln::image {
 
@@ -87,6 +89,8 @@ class Sandbox : public System {
     command.purpose = exec.purpose;
     command.input = exec.input_file.empty() ? exec.input : host::read_file(exec.input_file);
 
+    // Before a later command can clean the folder.
+    const base::ScopeExit keep([this] { keep_packages(); });
     if (exec.output_file.empty()) return host_.runner->run(command, on_output);
     const Fd out(::open(exec.output_file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
     if (!out) throw host::io_error("write", exec.output_file, errno);
@@ -168,8 +172,8 @@ class Sandbox : public System {
       if (options_.apt_cache.empty()) {
         mount_on(archives, "/var/cache/apt/archives", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
       } else {
-        fs::create_directories(options_.apt_cache);
-        mount_on(archives, "/var/cache/apt/archives", options_.apt_cache.c_str(), nullptr, MS_BIND, nullptr);
+        debs_.emplace(options_.apt_cache, options_.scratch / "archives");
+        mount_on(archives, "/var/cache/apt/archives", debs_->folder().c_str(), nullptr, MS_BIND, nullptr);
       }
     }
     fill_tools();
@@ -268,6 +272,14 @@ class Sandbox : public System {
     added_.emplace_back(file, policy_text);
   }
 
+  void keep_packages() noexcept {
+    try {
+      if (debs_) debs_->keep_new();
+    } catch (const std::exception&) {
+      // They are fetched again next time.
+    }
+  }
+
   void take_down() noexcept {
     while (!mounted_.empty()) {
       const fs::path where = mounted_.back();
@@ -295,6 +307,7 @@ class Sandbox : public System {
   fs::path root_;
   Fd root_fd_;
   fs::path uts_;
+  std::optional<DebCache> debs_;
   std::vector<fs::path> mounted_;                        // in order
   std::vector<std::pair<fs::path, std::string>> added_;  // files put into the layer, with their content
 };

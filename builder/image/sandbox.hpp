@@ -16,8 +16,8 @@ namespace kiln::image {
 struct SandboxOptions {
   std::filesystem::path root;     // where the layer is mounted
   std::filesystem::path scratch;  // for what is mounted over the layer
-  std::filesystem::path
-      apt_cache;  // bind-mounted on /var/cache/apt/archives, so that packages are fetched once; empty: tmpfs
+  // Packages kept between builds (see DebCache), offered in /var/cache/apt/archives; empty: none are kept.
+  std::filesystem::path apt_cache;
   std::chrono::seconds step_limit{1800};
   bool network = true;
 };
