@@ -219,8 +219,8 @@ Layer Entry::commit(const std::string& key, const std::string& parent, double se
 
 // ---- opening
 
-Store::Store(const host::Host& host, fs::path root) : host_(host), root_(fs::absolute(std::move(root))) {
-  root_ = root_.lexically_normal();
+Store::Store(const host::Host& host, const fs::path& root)
+    : host_(host), root_(fs::absolute(root).lexically_normal()) {
   if (!root_.has_filename()) root_ = root_.parent_path();
   open_root();
   if (writable_) sweep();
@@ -357,7 +357,6 @@ bool Store::known(const std::string& key) const {
 }
 
 std::optional<Layer> Store::find_layer(const std::string& key, const std::string& parent, std::string* why) {
-  std::string reason_text;
   if (why != nullptr) why->clear();
   if (!known(key)) return std::nullopt;
   bool damaged = false;
@@ -623,7 +622,7 @@ Artifact Store::keep_artifact(const std::string& key, const fs::path& folder, do
     const std::string name = item.path().lexically_relative(entry.folder() / "files");
     const auto stamp = digest(item.path());
     artifact.list.push_back({name, stamp.sha256, stamp.size});
-    stamps[place + "/files/" + name] = stamp;
+    stamps[fmt::format("{}/files/{}", place, name)] = stamp;
   }
   std::sort(artifact.list.begin(), artifact.list.end(),
             [](const auto& a, const auto& b) { return a.name < b.name; });

@@ -88,7 +88,7 @@ class Store {
   // Opens or makes the store (0700), sweeps tmp/ of the dead. Throws base::Error (Exit::missing) when it
   // belongs to another user, with owner and the way out. A store that cannot be written still serves hits;
   // the first write throws (Exit::missing, naming --store).
-  Store(const host::Host& host, std::filesystem::path root);
+  Store(const host::Host& host, const std::filesystem::path& root);
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 

@@ -164,7 +164,7 @@ template <typename Deed>
 auto guarded(Session& session, const plan::PlannedStep& step, const plan::StepKey& key, StepWorkspace& work,
              double begun, Deed deed) {
   const auto failed = [&](const char* what) {
-    const auto evidence = keep_evidence(session, step.id, key.text, what, &work);
+    auto evidence = keep_evidence(session, step.id, key.text, what, &work);
     session.observer.step_ends(step.id, Observer::How::failed, std::max(0.0, session.host.elapsed() - begun),
                                evidence);
     return evidence;
@@ -590,6 +590,7 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
   std::size_t end = plan.steps.size();
   if (!options.until.empty()) {
     std::vector<std::string> ids;
+    ids.reserve(plan.steps.size());
     for (const auto& step : plan.steps) ids.push_back(step.id);
     const auto at = std::find(ids.begin(), ids.end(), options.until);
     if (at == ids.end()) {
