@@ -1,0 +1,489 @@
+#include "image/guest.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fmt/format.h>
+#include <fstream>
+#include <poll.h>
+#include <set>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utility>
+
+#include "agent/bytes.hpp"
+#include "agent/frames.hpp"
+#include "base/error.hpp"
+#include "base/size.hpp"
+#include "base/text.hpp"
+#include "image/initrd.hpp"
+#include "image/machine.hpp"
+
+namespace kiln::image {
+namespace {
+
+using agent::Frame;
+using agent::Type;
+using base::Error;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr std::size_t kept_output = 16U << 20;
+constexpr milliseconds tick{200};
+
+// The kernel's command line. The machine id is the same in every build and never reaches the disk, since the
+// root is still read-only when systemd looks for one; systemd-machine-id-commit is kept from writing it.
+constexpr std::string_view kernel_words =
+    " ro console=tty0 console=ttyS0,115200 panic=-1 cloud-init=disabled mitigations=off"
+    " systemd.machine_id=6b696c6e6b696c6e6b696c6e6b696c6e systemd.firstboot=off"
+    " systemd.condition-first-boot=no fsck.repair=yes";
+
+// Keeps the end of what was written.
+void append_kept(std::string& kept, std::string_view bytes) {
+  kept += bytes;
+  if (kept.size() > 2 * kept_output) kept.erase(0, kept.size() - kept_output);
+}
+
+void trim_kept(std::string& kept) {
+  if (kept.size() > kept_output) kept.erase(0, kept.size() - kept_output);
+}
+
+// Where a command's input comes from: a text or a local file, read as the agent takes it.
+class Input {
+ public:
+  explicit Input(const Exec& exec) : text_(exec.input) {
+    if (exec.input_file.empty()) return;
+    file_.open(exec.input_file, std::ios::binary);
+    if (!file_) throw Error("cannot read the file").at({exec.input_file.string()});
+    from_file_ = true;
+  }
+  // At most `room` bytes; "" at the end.
+  std::string next(std::size_t room) {
+    if (!from_file_) {
+      std::string piece(text_.substr(0, room));
+      text_.remove_prefix(piece.size());
+      return piece;
+    }
+    std::string piece(room, '\0');
+    file_.read(piece.data(), static_cast<std::streamsize>(room));
+    piece.resize(static_cast<std::size_t>(file_.gcount()));
+    return piece;
+  }
+
+ private:
+  std::string_view text_;
+  std::ifstream file_;
+  bool from_file_ = false;
+};
+
+class QemuGuest : public Guest {
+ public:
+  QemuGuest(const host::Host& host, GuestOptions options, std::function<void(std::string_view)> on_doing)
+      : host_(host), options_(std::move(options)), on_doing_(std::move(on_doing)) {}
+
+  void boot() {
+    const auto initrd = options_.scratch / "initrd.build";
+    extend_initrd(options_.initrd, agent::bytes(), initrd);
+    auto channel = socket_pair();
+    MachineOptions machine;
+    machine.memory = options_.memory;
+    machine.cpus = options_.cpus;
+    machine.accel = options_.accel;
+    machine.limits = options_.limits;
+    machine.scratch = options_.scratch;
+    machine.console = options_.console;
+    machine.disk = options_.disk;
+    const auto add = [&](std::initializer_list<std::string> words) {
+      machine.devices.insert(machine.devices.end(), words);
+    };
+    add({"-kernel", options_.kernel.string(), "-initrd", initrd.string()});
+    add({"-append", "root=" + options_.root + std::string(kernel_words)});
+    // The order of devices decides their addresses, and those the NIC's name: always the same.
+    add({"-blockdev", fmt::format("driver=file,node-name=disk-file,filename={},aio=threads,discard=unmap,"
+                                  "cache.direct=off,cache.no-flush=on",
+                                  base::join(base::split(options_.disk.string(), ','), ",,"))});
+    add({"-blockdev",
+         "driver=qcow2,node-name=disk,file=disk-file,discard=unmap,cache.direct=off,cache.no-flush=on"});
+    add({"-device", "virtio-blk-pci,drive=disk,id=root-disk,bootindex=0"});
+    add({"-netdev", "user,id=net,ipv6=off", "-device",
+         "virtio-net-pci,netdev=net,mac=52:54:00:6b:69:6c,romfile="});
+    add({"-device", "virtio-serial-pci,id=serial"});
+    add({"-chardev", fmt::format("socket,id=agent,fd={}", channel.theirs.get())});
+    add({"-device", fmt::format("virtserialport,bus=serial.0,chardev=agent,name={}", agent::port_name)});
+    for (int i = 1; i <= 4; ++i) {
+      add({"-device", fmt::format("pcie-root-port,id=spare{0},chassis={0},slot={0}", i)});
+    }
+    machine.inherited.push_back(std::move(channel.theirs));
+    doing("starting QEMU");
+    machine_ = Machine::start(host_, std::move(machine));
+    agent_ = std::move(channel.ours);
+    const double end = host_.elapsed() + static_cast<double>(options_.limits.boot.count());
+    wait_for_agent(end);
+    settle(end);
+  }
+
+  host::Finished run(const Exec& exec, const host::OnOutput& on_output) override {
+    const seconds limit = exec.timeout.count() > 0 ? exec.timeout : options_.limits.step;
+    auto finished = converse(exec, on_output, limit);
+    if (!finished.ok() && says_no_space(finished)) explain_no_space(finished);
+    return finished;
+  }
+
+  [[nodiscard]] bool booted() const override { return true; }
+
+  void shut_down() override {
+    ask(Type::release);
+    Exec sync;
+    sync.argv = {"sync"};
+    converse(sync, {}, options_.limits.step);
+    std::string payload =
+        agent::encode_command({"systemctl", "--no-block", "poweroff"}, environment({}), "/");
+    send(Frame{Type::exec, ++last_id_, std::move(payload)});
+    machine_->wait_off(options_.limits.boot);
+  }
+
+  bool screenshot(const std::filesystem::path& png) override { return machine_->screenshot(png); }
+
+ private:
+  void doing(std::string_view what) const {
+    if (on_doing_) on_doing_(what);
+  }
+
+  static std::map<std::string, std::string> environment(const std::map<std::string, std::string>& more) {
+    std::map<std::string, std::string> env = {
+        {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+        {"HOME", "/root"},
+        {"USER", "root"},
+        {"LANG", "C.UTF-8"},
+        {"TERM", "dumb"}};
+    for (const auto& [name, value] : more) env[name] = value;
+    return env;
+  }
+
+  void send(const Frame& frame) {
+    std::string bytes = agent::encode(frame);
+    std::string_view rest = bytes;
+    // The agent always reads, so this waits only for a guest that is stuck; the watch finds out why.
+    const double end = host_.elapsed() + 120;
+    while (!rest.empty()) {
+      const ssize_t put = ::send(agent_.get(), rest.data(), rest.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (put > 0) {
+        rest.remove_prefix(static_cast<std::size_t>(put));
+        continue;
+      }
+      if (put < 0 && errno != EAGAIN && errno != EINTR) {
+        machine_->watch(milliseconds(2000));
+        throw machine_->error(std::string("the guest's channel broke: ") + std::strerror(errno));
+      }
+      machine_->watch(milliseconds(10));
+      if (host_.elapsed() > end) throw machine_->error("the guest takes no more input: it hangs");
+    }
+  }
+
+  // The next frame, or nullopt after one tick without any. Watches the machine meanwhile.
+  std::optional<Frame> receive() {
+    if (auto frame = reader_.next()) return frame;
+    pollfd wait{agent_.get(), POLLIN, 0};
+    const int ready = ::poll(&wait, 1, static_cast<int>(tick.count()));
+    if (ready > 0) {
+      char bytes[65536];
+      const ssize_t got = ::recv(agent_.get(), bytes, sizeof bytes, MSG_DONTWAIT);
+      if (got > 0) {
+        reader_.add({bytes, static_cast<std::size_t>(got)});
+        const double now = host_.elapsed();
+        if (now - last_watch_ < 1) return reader_.next();
+        last_watch_ = now;
+        machine_->watch(milliseconds(0));
+        return reader_.next();
+      }
+      if (got == 0) {
+        machine_->watch(options_.limits.death);
+        throw machine_->error("QEMU closed the guest's channel, but runs on");
+      }
+    }
+    last_watch_ = host_.elapsed();
+    machine_->watch(milliseconds(0));
+    return std::nullopt;
+  }
+
+  // Sends and waits for the pong; throws when the agent does not answer.
+  void ask(Type type) {
+    const std::uint32_t id = ++last_id_;
+    send(Frame{type, id, ""});
+    const double end = host_.elapsed() + 60;
+    while (host_.elapsed() < end) {
+      const auto frame = receive();
+      if (frame && frame->type == Type::pong && frame->id == id) return;
+    }
+    throw machine_->error("the guest's agent does not answer: the guest hangs");
+  }
+
+  void wait_for_agent(double end) {
+    doing("booting the guest");
+    // QEMU keeps the ping until the port's driver is there. A first one may fall to whoever reads the port
+    // before the agent, so it is repeated.
+    const std::uint32_t first = last_id_ + 1;
+    double next_ping = 0;
+    bool placed = false;
+    double without_agent_since = 0;
+    for (;;) {
+      const double now = host_.elapsed();
+      if (now >= next_ping) {
+        send(Frame{Type::ping, ++last_id_, ""});
+        next_ping = now + 10;
+      }
+      if (const auto frame = receive(); frame && frame->type == Type::pong && frame->id >= first) return;
+      if (!placed) {
+        const std::string console = machine_->console();
+        placed = console.find(placed_mark) != std::string::npos;
+        const bool real_root = console.find("login:") != std::string::npos;
+        if (!placed && real_root && without_agent_since == 0) without_agent_since = now;
+      }
+      if (!placed && without_agent_since > 0 && now > without_agent_since + 5) {
+        throw machine_->error("the image's initrd did not take kiln's agent in")
+            .hint(
+                "images whose initrd is made by initramfs-tools can be booted for a build; this one's is "
+                "not");
+      }
+      if (now > end) {
+        throw machine_->error(
+            fmt::format("the guest did not finish booting within {}",
+                        base::human_seconds(static_cast<double>(options_.limits.boot.count()))));
+      }
+    }
+  }
+
+  std::string told(const std::vector<std::string>& argv, seconds limit) {
+    Exec exec;
+    exec.argv = argv;
+    const auto finished = converse(exec, {}, limit);
+    return std::string(base::trim(finished.out));
+  }
+
+  // Waits until systemd has started all it wants and has no job left.
+  void settle(double end) {
+    doing("waiting for the guest to settle");
+    bool can_wait = true;
+    std::string state;
+    for (;;) {
+      const seconds left(std::max<long>(5, static_cast<long>(end - host_.elapsed())));
+      Exec exec;
+      exec.argv = {"systemctl", "is-system-running"};
+      if (can_wait) exec.argv.emplace_back("--wait");
+      host::Finished answer;
+      try {
+        answer = converse(exec, {}, left);
+      } catch (const Error& error) {
+        if (host_.elapsed() < end) throw;
+        throw machine_->error(
+            fmt::format("the guest did not settle within {}; waiting: {}",
+                        base::human_seconds(static_cast<double>(options_.limits.boot.count())), jobs()));
+      }
+      state = std::string(base::trim(answer.out));
+      // systemd before 240 has no --wait; one that is too young to be asked answers nothing useful.
+      if (state.empty() && answer.err.find("--wait") != std::string::npos) can_wait = false;
+      const bool starting = state.empty() || state == "starting" || state == "initializing" ||
+                            state == "offline" || state == "unknown";
+      if (!starting && jobs().empty()) break;
+      if (host_.elapsed() > end) {
+        throw machine_->error(
+            fmt::format("the guest did not settle within {}; waiting: {}",
+                        base::human_seconds(static_cast<double>(options_.limits.boot.count())), jobs()));
+      }
+      machine_->watch(milliseconds(500));
+    }
+    if (state == "degraded") {
+      doing("the guest is up, with failed units: " +
+            first_words(
+                told({"systemctl", "list-units", "--state=failed", "--no-legend", "--plain"}, seconds(60))));
+    } else if (state != "running") {
+      throw machine_->error(
+          "the guest came up as '" + state + "', not as a running system: " +
+          first_words(
+              told({"systemctl", "list-units", "--state=failed", "--no-legend", "--plain"}, seconds(60))));
+    }
+    make_writable();
+  }
+
+  // Without an entry in fstab the root stays read-only.
+  void make_writable() {
+    for (const auto& line : base::lines(told({"cat", "/proc/mounts"}, seconds(60)))) {
+      const auto words = base::split(line, ' ');
+      if (words.size() < 4 || words[1] != "/" || words[0] == "rootfs") continue;
+      const auto flags = base::split(words[3], ',');
+      if (std::find(flags.begin(), flags.end(), "ro") == flags.end()) return;
+    }
+    Exec remount;
+    remount.argv = {"mount", "-o", "remount,rw", "/"};
+    const auto finished = converse(remount, {}, seconds(60));
+    if (!finished.ok()) {
+      throw machine_->error("the guest's root file system cannot be written: " +
+                            std::string(base::trim(finished.err)));
+    }
+  }
+
+  static std::string first_words(const std::string& text) {
+    std::vector<std::string> names;
+    for (const auto& line : base::lines(text)) {
+      for (const auto& word : base::split(line, ' ')) {
+        if (word.empty() || word == "●" || word == "*") continue;
+        names.push_back(word);
+        break;
+      }
+    }
+    return base::join(names, ", ");
+  }
+
+  // Names of the units that have a queued job.
+  std::string jobs() {
+    std::vector<std::string> units;
+    for (const auto& line : base::lines(told({"systemctl", "list-jobs", "--no-legend"}, seconds(60)))) {
+      std::vector<std::string> words;
+      for (const auto& word : base::split(line, ' ')) {
+        if (!word.empty()) words.push_back(word);
+      }
+      // "  90 nginx.service  start running"; without jobs old versions say "No jobs running."
+      if (words.size() >= 3 && words[1].find('.') != std::string::npos) units.push_back(words[1]);
+    }
+    return base::join(units, ", ");
+  }
+
+  host::Finished converse(const Exec& exec, const host::OnOutput& on_output, seconds limit) {
+    if (exec.argv.empty()) throw Error("an empty command");
+    const std::uint32_t id = ++last_id_;
+    Input input(exec);
+    std::ofstream local;
+    if (!exec.output_file.empty()) {
+      local.open(exec.output_file, std::ios::binary | std::ios::trunc);
+      if (!local) throw Error("cannot write the file").at({exec.output_file.string()});
+    }
+    send(Frame{Type::exec, id, agent::encode_command(exec.argv, environment(exec.env), "/")});
+
+    host::Finished finished;
+    std::size_t room = agent::window;
+    bool input_open = true;
+    double end = host_.elapsed() + static_cast<double>(limit.count());
+    bool late = false;
+    const std::string what = exec.purpose.empty() ? "the command" : exec.purpose;
+    for (;;) {
+      while (input_open && room > 0) {
+        const std::string piece = input.next(std::min<std::size_t>(room, agent::piece));
+        if (piece.empty()) {
+          send(Frame{Type::end_input, id, ""});
+          input_open = false;
+        } else {
+          room -= piece.size();
+          send(Frame{Type::input, id, piece});
+        }
+      }
+      std::optional<Frame> frame;
+      try {
+        frame = receive();
+      } catch (Error& error) {
+        throw error.during(what + " (" + base::shell_line(exec.argv) + ")");
+      }
+      if (frame && frame->id == id) {
+        switch (frame->type) {
+          case Type::out:
+            if (local.is_open()) {
+              local << frame->payload;
+              break;
+            }
+            append_kept(finished.out, frame->payload);
+            if (on_output) on_output(host::Stream::out, frame->payload);
+            break;
+          case Type::err:
+            append_kept(finished.err, frame->payload);
+            if (on_output) on_output(host::Stream::err, frame->payload);
+            break;
+          case Type::credit:
+            room += agent::number_at(frame->payload, 0);
+            break;
+          case Type::failed:
+            finished.exit = 127;
+            finished.err = frame->payload + "\n";
+            if (on_output) on_output(host::Stream::err, finished.err);
+            return finished;
+          case Type::exit_status:
+            if (late) throw too_late(exec, finished, limit);
+            finished.signal = static_cast<int>(agent::number_at(frame->payload, 4));
+            finished.exit = finished.signal != 0 ? -1 : static_cast<int>(agent::number_at(frame->payload, 0));
+            if (local.is_open()) {
+              local.close();
+              if (!local) {
+                throw Error("cannot write the file").at({exec.output_file.string()}).hint("is there room?");
+              }
+            }
+            trim_kept(finished.out);
+            trim_kept(finished.err);
+            return finished;
+          default:
+            break;
+        }
+      }
+      if (host_.elapsed() > end) {
+        if (late) throw too_late(exec, finished, limit);
+        late = true;
+        end = host_.elapsed() + 15;
+        input_open = false;
+        send(Frame{Type::cancel, id, ""});
+      }
+    }
+  }
+
+  [[nodiscard]] Error too_late(const Exec& exec, const host::Finished& finished, seconds limit) const {
+    Error error(fmt::format("'{}' did not end within {} in the guest and was stopped",
+                            base::shell_line(exec.argv),
+                            base::human_seconds(static_cast<double>(limit.count()))));
+    const std::string words = base::last_lines(finished.out + finished.err, 30);
+    if (words.empty()) return machine_->error(error.message()).hint("raise the limit with --timeout");
+    return error.hint("raise the limit with --timeout").detail(base::printable(words));
+  }
+
+  static bool says_no_space(const host::Finished& finished) {
+    const auto has = [](const std::string& text) {
+      const auto tail = text.size() > 65536 ? text.size() - 65536 : 0;
+      return text.find("No space left on device", tail) != std::string::npos ||
+             text.find("not have enough free space", tail) != std::string::npos;
+    };
+    return has(finished.out) || has(finished.err);
+  }
+
+  void explain_no_space(host::Finished& finished) {
+    const auto rows = base::lines(told({"df", "-hP", "/"}, seconds(60)));
+    if (rows.size() < 2) return;
+    if (!finished.err.empty() && finished.err.back() != '\n') finished.err += '\n';
+    finished.err +=
+        "kiln: the image's disk is full (" + rows[1] + "); give it more room with the base stage's 'size'\n";
+  }
+
+  host::Host host_;
+  GuestOptions options_;
+  std::function<void(std::string_view)> on_doing_;
+  host::Fd agent_;
+  std::unique_ptr<Machine> machine_;
+  agent::FrameReader reader_;
+  std::uint32_t last_id_ = 0;
+  double last_watch_ = 0;
+};
+
+}  // namespace
+
+Limits limits_for(Accel accel) {
+  Limits limits;
+  if (accel == Accel::kvm) {
+    limits.first_byte /= 3;
+    limits.boot /= 3;
+    limits.step /= 3;
+  }
+  return limits;
+}
+
+std::unique_ptr<Guest> Guest::boot(const host::Host& host, const GuestOptions& options,
+                                   const std::function<void(std::string_view)>& on_doing) {
+  auto guest = std::make_unique<QemuGuest>(host, options, on_doing);
+  guest->boot();
+  return guest;
+}
+
+}  // namespace kiln::image

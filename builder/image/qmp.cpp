@@ -1,0 +1,174 @@
+#include "image/qmp.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <nlohmann/json.hpp>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+
+#include "base/error.hpp"
+#include "host/fd.hpp"
+#include "host/host.hpp"
+
+namespace kiln::image {
+namespace {
+
+using base::Error;
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+// QEMU answers a command within milliseconds; under load a screendump or a snapshot takes some seconds.
+constexpr std::chrono::seconds answer_limit{60};
+
+milliseconds left_until(Clock::time_point end) {
+  const auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now());
+  return left.count() < 0 ? milliseconds(0) : left;
+}
+
+class Connection : public Qmp {
+ public:
+  explicit Connection(host::Fd socket) : socket_(std::move(socket)) {}
+
+  void negotiate(milliseconds patience) {
+    const auto end = Clock::now() + patience;
+    for (;;) {
+      const auto line = read_line(left_until(end));
+      if (!line) throw Error("QEMU does not greet on its control socket");
+      if (nlohmann::json::parse(*line, nullptr, false).contains("QMP")) break;
+    }
+    execute("qmp_capabilities", "{}");
+  }
+
+  std::string execute(const std::string& command, const std::string& arguments) override {
+    const std::string id = std::to_string(++last_id_);
+    nlohmann::json request = {{"execute", command}, {"id", id}};
+    auto values = nlohmann::json::parse(arguments);
+    if (!values.empty()) request["arguments"] = std::move(values);
+    send_all(request.dump() + "\n", command);
+    const auto end = Clock::now() + answer_limit;
+    for (;;) {
+      const auto line = read_line(left_until(end));
+      if (!line) {
+        throw Error("QEMU did not answer '" + command + "' within " + std::to_string(answer_limit.count()) +
+                    " s");
+      }
+      auto answer = nlohmann::json::parse(*line, nullptr, false);
+      if (answer.is_discarded() || !answer.is_object()) throw Error("QEMU's control socket carries no JSON");
+      if (answer.contains("event")) {
+        keep_event(answer);
+      } else if (answer.value("id", nlohmann::json()) == id) {
+        if (answer.contains("error")) {
+          throw Error("QEMU refused '" + command +
+                      "': " + answer["error"].value("desc", std::string("no reason given")));
+        }
+        return answer.value("return", nlohmann::json::object()).dump();
+      }
+    }
+  }
+
+  std::string human(const std::string& line) override {
+    const nlohmann::json arguments = {{"command-line", line}};
+    return nlohmann::json::parse(execute("human-monitor-command", arguments.dump())).get<std::string>();
+  }
+
+  std::optional<Event> next_event(milliseconds patience) override {
+    const auto end = Clock::now() + patience;
+    while (events_.empty() && !closed_) {
+      const auto line = read_line(left_until(end));
+      if (!line) break;
+      const auto message = nlohmann::json::parse(*line, nullptr, false);
+      if (message.is_object() && message.contains("event")) keep_event(message);
+    }
+    if (events_.empty()) return std::nullopt;
+    Event event = std::move(events_.front());
+    events_.pop_front();
+    return event;
+  }
+
+ private:
+  void keep_event(const nlohmann::json& message) {
+    events_.push_back(
+        {message["event"].get<std::string>(), message.value("data", nlohmann::json::object()).dump()});
+  }
+
+  void send_all(std::string_view bytes, const std::string& command) {
+    while (!bytes.empty()) {
+      const ssize_t put = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) throw Error("QEMU is gone; it cannot be asked for '" + command + "'");
+      bytes.remove_prefix(static_cast<std::size_t>(put));
+    }
+  }
+
+  // One line without its end; nullopt when none came in time. A closed socket throws, except to the one who
+  // only looks for events.
+  std::optional<std::string> read_line(milliseconds patience) {
+    const auto end = Clock::now() + patience;
+    for (;;) {
+      if (const auto at = received_.find('\n'); at != std::string::npos) {
+        std::string line = received_.substr(0, at);
+        received_.erase(0, at + 1);
+        return line;
+      }
+      if (closed_) return std::nullopt;
+      pollfd wait{socket_.get(), POLLIN, 0};
+      const int ready = ::poll(&wait, 1, static_cast<int>(left_until(end).count()));
+      if (ready < 0 && errno == EINTR) {
+        host::check_interrupt();
+        continue;
+      }
+      if (ready <= 0) return std::nullopt;
+      char bytes[8192];
+      const ssize_t got = ::recv(socket_.get(), bytes, sizeof bytes, MSG_DONTWAIT);
+      if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+      if (got <= 0) {
+        closed_ = true;
+      } else {
+        received_.append(bytes, static_cast<std::size_t>(got));
+      }
+    }
+  }
+
+  host::Fd socket_;
+  std::string received_;
+  std::deque<Event> events_;
+  std::uint64_t last_id_ = 0;
+  bool closed_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Qmp> Qmp::connect(const std::filesystem::path& socket, milliseconds patience) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = socket.string();
+  if (path.size() >= sizeof address.sun_path) throw Error("socket path is too long: " + path);
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  const auto end = Clock::now() + patience;
+  for (;;) {
+    host::check_interrupt();
+    host::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd) throw Error(std::string("cannot make a socket: ") + std::strerror(errno));
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+      return adopt(std::move(fd), left_until(end) + milliseconds(1000));
+    }
+    const int cause = errno;
+    if (Clock::now() >= end) {
+      throw Error("nobody answers on QEMU's control socket " + path + ": " + std::strerror(cause));
+    }
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+}
+
+std::unique_ptr<Qmp> Qmp::adopt(host::Fd socket, milliseconds patience) {
+  auto connection = std::make_unique<Connection>(std::move(socket));
+  connection->negotiate(patience);
+  return connection;
+}
+
+}  // namespace kiln::image

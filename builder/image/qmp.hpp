@@ -9,6 +9,8 @@
 #include <optional>
 #include <string>
 
+#include "host/fd.hpp"
+
 namespace kiln::image {
 
 class Qmp {
@@ -16,6 +18,8 @@ class Qmp {
   // Connects and negotiates; throws base::Error when nobody answers within `patience`.
   static std::unique_ptr<Qmp> connect(const std::filesystem::path& socket,
                                       std::chrono::milliseconds patience);
+  // The same over a socket that is connected already (one end of a pair whose other end QEMU inherited).
+  static std::unique_ptr<Qmp> adopt(host::Fd socket, std::chrono::milliseconds patience);
   virtual ~Qmp() = default;
   // Runs a command; `arguments` and the result are JSON texts. Throws base::Error with QEMU's own words.
   virtual std::string execute(const std::string& command, const std::string& arguments = "{}") = 0;

@@ -1,0 +1,85 @@
+// A running QEMU: started, watched, photographed, ended. What is in it and how one talks to it is its user's
+// affair (a build guest, a proof boot). The destructor kills it.
+//
+// Its control socket and any other channel are socket pairs QEMU inherits, so no path is too long, nothing is
+// left behind, and a dead QEMU is an end of file.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+#include "host/fd.hpp"
+#include "host/host.hpp"
+#include "image/accel.hpp"
+#include "image/guest.hpp"
+#include "image/qmp.hpp"
+
+namespace kiln::image {
+
+struct MachineOptions {
+  std::uint64_t memory = 2ULL << 30;
+  int cpus = 2;
+  Accel accel = Accel::tcg;
+  Limits limits;
+  std::filesystem::path scratch;
+  std::filesystem::path console;     // log of the serial console, appended
+  std::filesystem::path disk;        // named when the host's file system is full
+  std::vector<std::string> devices;  // argv beyond the machine itself
+  std::vector<host::Fd> inherited;   // QEMU's ends of channels named in `devices`
+};
+
+// Two connected sockets.
+struct SocketPair {
+  host::Fd ours, theirs;
+};
+SocketPair socket_pair();
+
+// The TCP ports of the host's 127.0.0.1 out of "info usernet", by the guest's port; each 0 in a hostfwd shows
+// there as the port the system chose.
+std::vector<std::pair<int, int>> forwarded_ports(std::string_view info_usernet);
+
+// What a console says about a kernel panic, "" when it tells of none: the line that begins with "Kernel
+// panic".
+std::string panic_line(std::string_view console);
+
+class Machine {
+ public:
+  // Throws base::Error when QEMU is missing or does not start, with its own words.
+  static std::unique_ptr<Machine> start(const host::Host& host, MachineOptions options);
+  ~Machine();
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  Qmp& qmp();
+  // Waits up to `patience` while all is well. Throws base::Error when QEMU died, the kernel panicked, the
+  // guest powered itself off or rebooted, the machine was paused by a full disk of the host, or nothing at
+  // all came from the console in time.
+  void watch(std::chrono::milliseconds patience);
+  // Waits until the guest has powered itself off; throws like watch() for any other end, and when `limit`
+  // passes.
+  void wait_off(std::chrono::seconds limit);
+  // Ends it now, without a word to the guest.
+  void quit();
+
+  // All the console said since start.
+  [[nodiscard]] std::string console() const;
+  // `message` with the last 30 console lines as detail.
+  [[nodiscard]] base::Error error(const std::string& message) const;
+  // True when a picture could be had; a blank display is rendered from the console's text.
+  bool screenshot(const std::filesystem::path& png);
+  [[nodiscard]] double seconds() const;  // since start
+
+ private:
+  struct State;
+  explicit Machine(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace kiln::image

@@ -1,0 +1,281 @@
+// A real guest: what it promises its users, and what it finds out when something goes wrong. The cases that
+// leave it alive share one boot.
+#include "image/guest.hpp"
+
+#include <cstdlib>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "host/atomic_file.hpp"
+#include "host/host.hpp"
+#include "host/temp_dir.hpp"
+
+namespace kiln::image {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::seconds;
+
+host::Host& the_host() {
+  static host::Host host = host::Host::system();
+  return host;
+}
+
+std::string base_image() {
+  const char* base = std::getenv("KILN_TEST_BASE");
+  return base == nullptr ? "" : base;
+}
+
+std::string out_of(host::Command command) {
+  return host::require(*the_host().runner, command).out;
+}
+
+// A throw-away overlay of the base, and its kernel and initrd beside it.
+class Bench {
+ public:
+  Bench() : folder_({}, "kiln-guest-test-") {
+    out_of({"qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b",
+            fs::absolute(base_image()).string(), disk().string()});
+    const fs::path beside = fs::absolute(base_image()).parent_path();
+    options.disk = disk();
+    options.kernel = beside / "vmlinuz";
+    options.initrd = beside / "initrd";
+    options.scratch = folder_.path();
+    options.console = folder_.path() / "console.log";
+    options.limits = limits_for(Accel::tcg);
+  }
+  [[nodiscard]] fs::path disk() const { return folder_.path() / "disk.qcow2"; }
+  [[nodiscard]] fs::path path(const std::string& name) const { return folder_.path() / name; }
+  std::unique_ptr<Guest> boot() {
+    return Guest::boot(the_host(), options, [this](std::string_view what) { doings.emplace_back(what); });
+  }
+
+  GuestOptions options;
+  std::vector<std::string> doings;
+
+ private:
+  host::TempDir folder_;
+};
+
+Exec command(std::vector<std::string> argv) {
+  Exec exec;
+  exec.argv = std::move(argv);
+  return exec;
+}
+
+// The message of the error `deed` throws, "" when it throws none.
+template <typename Deed>
+std::string error_of(Deed deed) {
+  try {
+    deed();
+  } catch (const base::Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+class GuestTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    if (base_image().empty()) return;
+    bench_ = std::make_unique<Bench>();
+    guest_ = bench_->boot();
+  }
+  static void TearDownTestSuite() {
+    guest_.reset();
+    bench_.reset();
+  }
+  void SetUp() override {
+    if (base_image().empty()) GTEST_SKIP() << "KILN_TEST_BASE names no base image";
+    ASSERT_TRUE(guest_);
+  }
+  static std::unique_ptr<Bench> bench_;
+  static std::unique_ptr<Guest> guest_;
+};
+std::unique_ptr<Bench> GuestTest::bench_;
+std::unique_ptr<Guest> GuestTest::guest_;
+
+TEST_F(GuestTest, StreamsOutputAsItComes) {
+  std::vector<std::pair<host::Stream, std::string>> seen;
+  double first = 0;
+  const auto finished = guest_->run(command({"sh", "-c", "echo one; echo two >&2; sleep 4; echo three"}),
+                                    [&](host::Stream stream, std::string_view text) {
+                                      if (seen.empty()) first = the_host().elapsed();
+                                      seen.emplace_back(stream, text);
+                                    });
+  EXPECT_TRUE(finished.ok());
+  EXPECT_EQ(finished.out, "one\nthree\n");
+  EXPECT_EQ(finished.err, "two\n");
+  ASSERT_GE(seen.size(), 3U);
+  EXPECT_GT(the_host().elapsed() - first, 3);
+}
+
+TEST_F(GuestTest, TellsStatusSignalAndMissingProgram) {
+  EXPECT_EQ(guest_->run(command({"sh", "-c", "exit 3"})).exit, 3);
+  const auto killed = guest_->run(command({"sh", "-c", "kill -9 $$"}));
+  EXPECT_EQ(killed.signal, 9);
+  EXPECT_EQ(killed.exit, -1);
+  const auto missing = guest_->run(command({"no-such-program"}));
+  EXPECT_EQ(missing.exit, 127);
+  EXPECT_NE(missing.err.find("no-such-program: No such file"), std::string::npos) << missing.err;
+}
+
+TEST_F(GuestTest, PassesWordsAndEnvironmentUnchanged) {
+  auto exec = command({"printf", "%s|", "a b", "", "$HOME", "ä\n'\""});
+  EXPECT_EQ(guest_->run(exec).out, "a b||$HOME|ä\n'\"|");
+  exec = command({"sh", "-c", "echo $HOME $LANG $EXTRA $PWD"});
+  exec.env["EXTRA"] = "more";
+  EXPECT_EQ(guest_->run(exec).out, "/root C.UTF-8 more /\n");
+}
+
+TEST_F(GuestTest, CarriesFilesInAndOut) {
+  // More than the window and the pipe hold, and every byte value.
+  std::string content;
+  for (int i = 0; i < 5'000'000; ++i) content += static_cast<char>(i * 7 + i / 251);
+  host::write_file(bench_->path("in"), content);
+  auto in = command({"sh", "-c", "sleep 1; cat >/tmp/carried"});
+  in.input_file = bench_->path("in");
+  ASSERT_TRUE(guest_->run(in).ok());
+  auto back = command({"cat", "/tmp/carried"});
+  back.output_file = bench_->path("out");
+  const auto finished = guest_->run(back);
+  ASSERT_TRUE(finished.ok());
+  EXPECT_EQ(finished.out, "");
+  EXPECT_EQ(host::read_file(bench_->path("out")), content);
+  guest_->write("/tmp/mode", "text", 0640);
+  EXPECT_EQ(guest_->read("/tmp/mode"), "text");
+  EXPECT_EQ(guest_->run(command({"stat", "-c", "%a %u", "/tmp/mode"})).out, "640 0\n");
+}
+
+TEST_F(GuestTest, IgnoresInputNobodyReads) {
+  auto exec = command({"true"});
+  exec.input = std::string(3'000'000, 'x');
+  EXPECT_TRUE(guest_->run(exec).ok());
+}
+
+TEST_F(GuestTest, DoesNotWaitForWhatACommandLeavesRunning) {
+  const double start = the_host().elapsed();
+  const auto finished = guest_->run(command({"sh", "-c", "sleep 60 & echo started"}));
+  EXPECT_EQ(finished.out, "started\n");
+  EXPECT_LT(the_host().elapsed() - start, 20);
+}
+
+TEST_F(GuestTest, StopsACommandWhoseTimeIsUp) {
+  auto exec = command({"sh", "-c", "trap '' TERM; echo words; sleep 1000; sleep 1000"});
+  exec.timeout = seconds(3);
+  const std::string error = error_of([&] { guest_->run(exec); });
+  EXPECT_NE(error.find("did not end within 3"), std::string::npos) << error;
+  EXPECT_NE(error.find("words"), std::string::npos) << error;
+  EXPECT_EQ(guest_->run(command({"pgrep", "-x", "-f", "sleep 1000"})).out, "");
+  EXPECT_EQ(guest_->run(command({"echo", "alive"})).out, "alive\n");
+}
+
+TEST_F(GuestTest, IsSettledQuietAndOnTheNetwork) {
+  const auto state = guest_->run(command({"systemctl", "is-system-running"})).out;
+  EXPECT_TRUE(state == "running\n" || state == "degraded\n") << state;
+  EXPECT_EQ(guest_->run(command({"systemctl", "is-active", "apt-daily.timer"})).out, "inactive\n");
+  EXPECT_EQ(guest_->run(command({"sh", "-c", "grep -c 10.0.2.3 /etc/resolv.conf"})).out, "1\n");
+  const auto routes = guest_->run(command({"cat", "/proc/net/route"})).out;
+  EXPECT_NE(routes.find("\t00000000\t0202000A\t"), std::string::npos) << routes;
+}
+
+TEST_F(GuestTest, HintsAtAFullDisk) {
+  const auto finished = guest_->run(
+      command({"sh", "-c",
+               "mkdir /tmp/small && mount -t tmpfs -o size=64k none /tmp/small && "
+               "dd if=/dev/zero of=/tmp/small/x bs=1k count=100; s=$?; umount /tmp/small; exit $s"}));
+  EXPECT_EQ(finished.exit, 1);
+  EXPECT_NE(finished.err.find("No space left on device"), std::string::npos);
+  EXPECT_NE(finished.err.find("kiln: the image's disk is full"), std::string::npos) << finished.err;
+}
+
+TEST_F(GuestTest, ShowsItsDisplay) {
+  ASSERT_TRUE(guest_->screenshot(bench_->path("screen.png")));
+  EXPECT_EQ(host::read_file(bench_->path("screen.png")).substr(1, 3), "PNG");
+  if (const char* keep = std::getenv("KILN_TEST_KEEP")) {
+    fs::copy_file(bench_->path("screen.png"), fs::path(keep) / "screen.png",
+                  fs::copy_options::overwrite_existing);
+    fs::copy_file(bench_->options.console, fs::path(keep) / "console.log",
+                  fs::copy_options::overwrite_existing);
+  }
+}
+
+// Last of this boot, for it ends it.
+TEST_F(GuestTest, ZLeavesNothingBehind) {
+  // What changed in /etc and /usr since the agent came. Times are those of the build's clock.
+  EXPECT_EQ(guest_
+                ->run(command({"find", "/etc", "/usr", "/var/lib/systemd/random-seed", "-xdev", "-newercm",
+                               "/run/kiln/agent"}))
+                .out,
+            "");
+  EXPECT_EQ(guest_
+                ->run(command({"sh", "-c",
+                               "mkdir /tmp/disk && mount --bind / /tmp/disk && ls -A /tmp/disk/run && "
+                               "cat /tmp/disk/etc/machine-id; ls /tmp/disk/var/log/journal; "
+                               "umount /tmp/disk && rmdir /tmp/disk"}))
+                .out,
+            "");
+  guest_->shut_down();
+  guest_.reset();
+  const auto raw = bench_->path("disk.raw");
+  out_of({"qemu-img", "convert", "-O", "raw", bench_->disk().string(), raw.string()});
+  const auto table = nlohmann::json::parse(out_of({"sfdisk", "-J", raw.string()}));
+  for (const auto& partition : table["partitiontable"]["partitions"]) {
+    if (!base::trim(partition["node"].get<std::string>()).ends_with("1") ||
+        partition["size"].get<std::uint64_t>() < 1'000'000) {
+      continue;
+    }
+    const auto offset = partition["start"].get<std::uint64_t>() * 512;
+    const auto check =
+        the_host().runner->run({"e2fsck", "-fn", raw.string() + "?offset=" + std::to_string(offset)});
+    EXPECT_TRUE(check.ok()) << check.out << check.err;
+    EXPECT_EQ(check.out.find("recover"), std::string::npos) << check.out;
+    fs::remove(raw);
+    return;
+  }
+  FAIL() << table.dump();
+}
+
+class LostGuestTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (base_image().empty()) GTEST_SKIP() << "KILN_TEST_BASE names no base image";
+  }
+};
+
+TEST_F(LostGuestTest, FindsAKernelPanic) {
+  Bench bench;
+  const auto guest = bench.boot();
+  auto exec = command({"sh", "-c", "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger; sleep 100"});
+  exec.purpose = "testing";
+  const double start = the_host().elapsed();
+  const std::string error = error_of([&] { guest->run(exec); });
+  EXPECT_NE(error.find("kernel panicked: Kernel panic - not syncing: sysrq triggered crash"),
+            std::string::npos)
+      << error;
+  EXPECT_NE(error.find("while testing"), std::string::npos) << error;
+  EXPECT_LT(the_host().elapsed() - start, 15);
+}
+
+TEST_F(LostGuestTest, FindsAGuestThatPowersItselfOff) {
+  Bench bench;
+  const auto guest = bench.boot();
+  const std::string error = error_of([&] {
+    guest->run(command({"systemctl", "poweroff"}));
+    guest->run(command({"sleep", "300"}));
+  });
+  EXPECT_NE(error.find("the guest powered itself off"), std::string::npos) << error;
+}
+
+TEST_F(LostGuestTest, SaysWhenTheRootIsNotFound) {
+  Bench bench;
+  bench.options.root = "LABEL=no-such-root";
+  const std::string error = error_of([&] { bench.boot(); });
+  EXPECT_NE(error.find("no-such-root"), std::string::npos) << error;
+}
+
+}  // namespace
+}  // namespace kiln::image
