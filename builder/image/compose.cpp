@@ -115,6 +115,7 @@ class Composer {
     const base::ScopeExit drop([this] {
       if (what_.tree.empty()) remove_tree();
     });
+    leave_out();
     lay_grub();
     make_table();
     make_root();
@@ -159,6 +160,12 @@ class Composer {
       throw base::Error(fmt::format("the root file system has no /{}", path))
           .hint(fmt::format("add the package {}", package));
     return full;
+  }
+
+  void leave_out() const {
+    for (const std::string& path : what_.without) fs::remove(tree_ / path);
+    // The kernel makes the devices; nodes of the build would only hide that it did not.
+    for (const auto& entry : fs::directory_iterator(tree_ / "dev")) fs::remove_all(entry.path());
   }
 
   // As grub-install does: the modules beside the configuration. In a user namespace the tree's root is the

@@ -77,6 +77,9 @@ struct Compose {
   std::uint64_t size = 0;      // of the disk
   std::string label{root_label};
   std::string uuid;  // of the root file system; the other ids of the disk are derived from it
+  // Files and links of the tree (no leading '/') that the disk is not to have; they are removed from the
+  // tree.
+  std::vector<std::string> without;
   std::filesystem::path scratch;
 };
 void compose_disk(const host::Host& host, const Compose& what, const std::filesystem::path& to);
