@@ -1,8 +1,16 @@
 // packages: distribution packages by apt-get. See `doc` below.
 
+#include <algorithm>
 #include <array>
+#include <fmt/format.h>
+#include <map>
 
+#include "host/atomic_file.hpp"
+#include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
+#include "stage/workspace.hpp"
+#include "target/apt.hpp"
+#include "target/exec.hpp"
 
 namespace kiln::stages {
 namespace {
@@ -36,6 +44,119 @@ constexpr std::array<stage::Option, 3> options = {{
      .doc = "Install recommended packages too."},
 }};
 
+// Keeps daemons from starting while packages are installed in a booted guest, as the sandbox does by itself.
+constexpr std::string_view policy = "/usr/sbin/policy-rc.d";
+constexpr std::string_view policy_aside = "/usr/sbin/policy-rc.d.kiln";
+
+class Packages : public stage::Stage {
+ public:
+  explicit Packages(stage::Options given) : options_(std::move(given)) {}
+
+  [[nodiscard]] std::string text(stage::Tense tense) const override {
+    const std::string what =
+        options_.has("from") ? "packages" : fmt::format("{} packages", options_.texts("install").size());
+    return (tense == stage::Tense::will ? "Install " : "Installing ") + what;
+  }
+
+  // Adds nothing to the key; a list with a bad line is told before anything runs.
+  void describe(stage::KeyWriter& /*key*/) const override {
+    for (const std::filesystem::path& list : options_.paths("from")) {
+      target::read_package_list(host::read_file(list), list.string());
+    }
+  }
+
+  void run(stage::Workspace& work) const override {
+    std::vector<target::Listed> wanted;
+    for (const std::string& name : options_.texts("install"))
+      wanted.push_back({name, options_.where("install")});
+    for (const std::filesystem::path& list : options_.paths("from")) {
+      for (target::Listed& one :
+           target::read_package_list(host::read_file(work.input(list)), list.string())) {
+        wanted.push_back(std::move(one));
+      }
+    }
+    std::vector<std::string> names;
+    names.reserve(wanted.size());
+    for (const target::Listed& one : wanted) {
+      if (std::find(names.begin(), names.end(), one.name) == names.end()) names.push_back(one.name);
+    }
+
+    image::System& system = work.system();
+    target::Apt apt(system);
+    target::Lines lines([&](std::string_view line) {
+      work.observer().output(line);
+      if (const std::string doing = target::progress(line); !doing.empty()) work.observer().doing(doing);
+    });
+    const host::OnOutput on_output = [&](host::Stream, std::string_view piece) {
+      work.log(piece);
+      lines.add(piece);
+    };
+    if (system.booted()) hold_daemons(system);
+    work.observer().doing("refreshing the package lists");
+    apt.update(on_output);
+    for (const std::string& release : apt.releases()) work.resolved("release " + release);
+    const std::map<std::string, std::string> before = apt.installed();
+    install(apt, names, wanted, on_output);
+    lines.finish();
+    for (const auto& [name, version] : apt.installed()) {
+      const auto old = before.find(name);
+      if (old == before.end() || old->second != version) work.resolved("package " + name + " " + version);
+    }
+    apt.clean();
+    if (system.booted()) release_daemons(system);
+  }
+
+ private:
+  void install(target::Apt& apt, const std::vector<std::string>& names,
+               const std::vector<target::Listed>& wanted, const host::OnOutput& on_output) const {
+    try {
+      apt.install(names, options_.flag("recommends"), on_output);
+    } catch (base::Error& error) {
+      // apt names the package; the place where it was asked for is known here only.
+      const target::Listed* meant = nullptr;
+      std::size_t longest = 0;
+      for (const target::Listed& one : wanted) {
+        const std::string name = one.name.substr(0, one.name.find_first_of("=:"));
+        if (name.size() > longest && error.message().find(name) != std::string::npos) {
+          longest = name.size();
+          meant = &one;
+        }
+      }
+      if (meant != nullptr) error.at(meant->where);
+      throw;
+    }
+  }
+
+  static bool exists(image::System& system, std::string_view path) {
+    return system.run(target::exec({"test", "-e", std::string(path)}, "looking for policy-rc.d")).ok();
+  }
+
+  static void move(image::System& system, std::string_view from, std::string_view to) {
+    system.require(target::exec({"mv", "--", std::string(from), std::string(to)}, "moving policy-rc.d"));
+  }
+
+  static void hold_daemons(image::System& system) {
+    if (exists(system, policy)) move(system, policy, policy_aside);
+    system.write(std::string(policy), "#!/bin/sh\nexit 101\n", 0755);
+  }
+
+  static void release_daemons(image::System& system) {
+    system.require(target::exec({"rm", "--", std::string(policy)}, "letting daemons start again"));
+    if (exists(system, policy_aside)) move(system, policy_aside, policy);
+  }
+
+  stage::Options options_;
+};
+
+std::unique_ptr<stage::Stage> make(const stage::Options& given) {
+  if (given.texts("install").empty() && given.paths("from").empty()) {
+    throw base::Error("packages: nothing to install", base::Exit::usage)
+        .at(given.step)
+        .hint("name packages in 'install:' or files of names in 'from:'");
+  }
+  return std::make_unique<Packages>(given);
+}
+
 }  // namespace
 
 extern const stage::StageType packages;
@@ -49,6 +170,7 @@ const stage::StageType packages = {
     .resolves = true,
     .options = options,
     .tools = {},
+    .make = make,
 };
 
 }  // namespace kiln::stages

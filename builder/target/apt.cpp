@@ -73,8 +73,8 @@ bool is_package(std::string_view text) {
                      [&](char c) { return lower(c) || c == '+' || c == '.' || c == '-'; });
 }
 
-std::vector<std::string> read_package_list(std::string_view text, const std::string& file) {
-  std::vector<std::string> result;
+std::vector<Listed> read_package_list(std::string_view text, const std::string& file) {
+  std::vector<Listed> result;
   std::vector<base::Error> errors;
   int line_number = 0;
   for (const std::string& line : base::lines(text)) {
@@ -82,7 +82,7 @@ std::vector<std::string> read_package_list(std::string_view text, const std::str
     const std::string_view name = base::trim(std::string_view(line).substr(0, line.find('#')));
     if (name.empty()) continue;
     if (is_package(name)) {
-      result.emplace_back(name);
+      result.push_back({std::string(name), {file, line_number, 1}});
     } else {
       errors.push_back(
           base::Error(fmt::format("'{}' is not a package name", base::printable(name)), base::Exit::usage)

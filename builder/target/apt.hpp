@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.hpp"
 #include "host/runner.hpp"
 #include "image/system.hpp"
 
@@ -15,9 +16,14 @@ namespace kiln::target {
 // a removal ("name-"), a task or a pattern.
 bool is_package(std::string_view text);
 
+struct Listed {
+  std::string name;
+  base::Where where;
+};
+
 // Names of a list, one a line; # begins a comment. Throws base::Errors (Exit::usage), one for each line that
 // is no package name, at `file`:line.
-std::vector<std::string> read_package_list(std::string_view text, const std::string& file);
+std::vector<Listed> read_package_list(std::string_view text, const std::string& file);
 
 class Apt {
  public:

@@ -250,21 +250,6 @@ std::string minion_config(const std::string& id, const std::string& states, cons
       id, states, pillar);
 }
 
-void SaltLog::add(std::string_view piece) {
-  rest_ += piece;
-  std::size_t begin = 0;
-  for (std::size_t end = rest_.find('\n'); end != std::string::npos; end = rest_.find('\n', begin)) {
-    one(std::string_view(rest_).substr(begin, end - begin));
-    begin = end + 1;
-  }
-  rest_.erase(0, begin);
-}
-
-void SaltLog::finish() {
-  if (!rest_.empty()) one(rest_);
-  rest_.clear();
-}
-
 void SaltLog::one(std::string_view line) {
   // "[INFO    ] message", or the further lines of the message before.
   const std::size_t close = line.find(']');

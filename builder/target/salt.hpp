@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "target/exec.hpp"
 
 namespace kiln::target {
 
@@ -62,17 +63,21 @@ class SaltLog {
  public:
   // `doing` hears what runs: "pkg.installed nginx"; `line` every line that may be kept.
   SaltLog(std::function<void(std::string_view)> doing, std::function<void(std::string_view)> line)
-      : doing_(std::move(doing)), line_(std::move(line)) {}
+      : doing_(std::move(doing)),
+        line_(std::move(line)),
+        lines_([this](std::string_view whole) { one(whole); }) {}
+  SaltLog(const SaltLog&) = delete;
+  SaltLog& operator=(const SaltLog&) = delete;
   // Takes pieces of any length.
-  void add(std::string_view piece);
+  void add(std::string_view piece) { lines_.add(piece); }
   // Whatever stands there without a final newline.
-  void finish();
+  void finish() { lines_.finish(); }
 
  private:
   void one(std::string_view line);
   std::function<void(std::string_view)> doing_;
   std::function<void(std::string_view)> line_;
-  std::string rest_;
+  Lines lines_;
   bool keep_ = true;
 };
 
