@@ -1,4 +1,4 @@
-// base_image: a disk image made elsewhere as the base. See `doc` below.
+// base_image: a ready disk image as the base. See `doc` below.
 
 #include <array>
 #include <filesystem>
@@ -15,134 +15,145 @@
 namespace kiln::stages {
 namespace {
 
-using base::Error;
-using base::Exit;
+namespace fs = std::filesystem;
 
 constexpr std::string_view doc =
-    R"(Starts from a disk image that somebody else made: a cloud image, or one of kiln's own.
+    R"(Takes a cloud image, qcow2 or raw, pinned by its sha256, from a URL or a local file.
 
     - base_image:
-        url: https://cloud-images.example.org/xenial-server-cloudimg-amd64-disk1.img
-        sha256: 4d1f...             # 64 digits, from the publisher's signed list
-        size: 8G                    # of the disk while stages work on it; the export shrinks again
+        url: https://example.org/server-cloudimg-amd64.img
+        sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 
-`url` is pinned by `sha256`, and so is a local `file` when `sha256` is given. The image is qcow2 or raw (`.img` may be
-either), whole in itself: one with a backing file, an external data file or encryption is refused. `size` grows the
-disk, its root partition and the ext4 file system in it, so that there is room to work.)";
+The disk may have an MBR or a GPT. Its root file system is the one labelled `cloudimg-rootfs`, or else its only Linux
+file system. Images that need other files (a backing file, an external data file) and encrypted ones are refused.
+
+While the image is built its disk has `size:`; the root partition must be the last one then.)";
 
 constexpr std::array<stage::Option, 4> options = {{
     {.name = "file",
      .type = stage::Type::file,
      .fallback = {},
-     .required = false,
-     .doc = "A local image, qcow2 or raw."},
+     .doc = "A local image; either this or `url`."},
     {.name = "url",
      .type = stage::Type::text,
      .fallback = {},
-     .required = false,
-     .doc = "Where to fetch the image; needs `sha256`.",
+     .doc = "Where to fetch the image.",
      .pattern = "(https?|file)://[^\\s]+"},
     {.name = "sha256",
      .type = stage::Type::text,
      .fallback = {},
-     .required = false,
-     .doc = "Digest of the file as published, before any conversion.",
+     .required = true,
+     .doc = "Digest of the file as it is published.",
      .pattern = "[0-9a-f]{64}"},
     {.name = "size",
      .type = stage::Type::size,
-     .fallback = {},
-     .required = false,
-     .doc = "Size of the disk while stages work on it; default: as the image is.",
-     .minimum = 64LL << 20,
-     .maximum = 2LL << 40},
+     .fallback = "8G",
+     .doc = "Disk while the image is built, at least; 0 leaves it as it is.",
+     .minimum = 0,
+     .maximum = 1LL << 42U},
 }};
 
-constexpr std::array<std::string_view, 3> tools = {"qemu-img", "sfdisk", "resize2fs"};
-
-void refuse_what_is_not_whole(const image::DiskInfo& info, const std::string& name) {
-  const auto refuse = [&](const std::string& why) {
-    throw Error(fmt::format("base_image: '{}' {}", name, why))
-        .hint("make it whole first: qemu-img convert -O qcow2 OLD NEW, and pin the new file");
-  };
-  if (!info.backing.empty()) refuse(fmt::format("needs a backing file ('{}')", info.backing.string()));
-  if (!info.data_file.empty())
-    refuse(fmt::format("keeps its content in another file ('{}')", info.data_file.string()));
-  if (info.encrypted) refuse("is encrypted");
-}
+constexpr std::array<std::string_view, 4> tools = {"e2fsck", "qemu-img", "resize2fs", "sfdisk"};
 
 class BaseImage : public stage::Stage {
  public:
-  explicit BaseImage(const stage::Options& given)
-      : file_(given.path("file")),
-        url_(given.text("url")),
-        sha256_(given.text("sha256")),
-        size_(static_cast<std::uint64_t>(given.number("size"))) {
-    if (url_.empty() == file_.empty())
-      throw Error("base_image: give either 'file' or 'url'", Exit::usage).at(given.step);
-    if (!url_.empty() && sha256_.empty())
-      throw Error(fmt::format("base_image: '{}' is not pinned", url_), Exit::usage)
-          .at(given.where("url"))
-          .hint("set 'sha256:' to the digest its publisher signs");
-  }
+  explicit BaseImage(stage::Options given) : options_(std::move(given)) {}
 
   [[nodiscard]] std::string text(stage::Tense tense) const override {
-    return fmt::format("{} the base image {}", tense == stage::Tense::will ? "Take" : "Taking", name());
+    const std::string from =
+        options_.has("url") ? options_.text("url") : options_.path("file").filename().string();
+    return fmt::format("{} {} as the base", tense == stage::Tense::will ? "Take" : "Taking", from);
   }
 
-  void describe(stage::KeyWriter& key) const override { key.tool("qemu-img"); }
+  // The digest is an option, so it is in the key. That a local file has it is told before anything runs.
+  void describe(stage::KeyWriter& key) const override {
+    if (!options_.has("file")) return;
+    const auto input = key.inputs().find(options_.path("file"));
+    if (input == key.inputs().end() || input->second.empty()) return;
+    check_digest(input->second.front().sha256);
+  }
 
   void run(stage::Workspace& work) const override {
-    const auto source = url_.empty() ? work.input(file_) : work.blob(url_, sha256_);
-    if (url_.empty() && !sha256_.empty()) {
-      const std::string digest = base::sha256_file(source);
-      if (digest != sha256_)
-        throw Error(
-            fmt::format("base_image: '{}' has sha256 {}, the profile pins {}", name(), digest, sha256_))
-            .hint("find out which of the two is right; the image is not used");
+    work.observer().doing("reading the image");
+    fs::path from;
+    if (options_.has("url")) {
+      from = work.blob(options_.text("url"), options_.text("sha256"));
+    } else {
+      from = work.input(options_.path("file"));
+      check_digest(base::sha256_file(from));
     }
-    const auto info = image::disk_info(work.host(), source);
-    refuse_what_is_not_whole(info, name());
-    if (size_ != 0 && size_ < info.virtual_size)
-      throw Error(fmt::format("base_image: '{}' is a disk of {}, more than the size of {} it should get",
-                              name(), base::human_size(info.virtual_size), base::human_size(size_)))
-          .hint("raise 'size:'; the export has a 'size:' of its own and can be smaller");
-    if (size_ <= info.virtual_size) {
-      image::convert(work.host(), source, work.new_disk(), "qcow2", false);
+    const image::DiskInfo info = image::disk_info(work.host(), from);
+    refuse(info);
+    image::check_image(work.host(), from);
+
+    const auto size = static_cast<std::uint64_t>(options_.number("size"));
+    if (size <= info.virtual_size) {
+      image::convert(work.host(), from, work.new_disk(), "qcow2", false);
       return;
     }
-    const auto raw = work.scratch() / "base.raw";
-    image::convert(work.host(), source, raw, "raw", false);
-    image::resize_disk(work.host(), raw, size_);
+    work.observer().doing("growing the root file system");
+    const fs::path raw = work.scratch() / "disk.raw";
+    image::convert(work.host(), from, raw, "raw", false);
+    image::resize_disk(work.host(), raw, size);
     image::convert(work.host(), raw, work.new_disk(), "qcow2", false);
-    std::filesystem::remove(raw);
   }
 
  private:
-  [[nodiscard]] std::string name() const {
-    return url_.empty() ? file_.filename().string() : url_.substr(url_.rfind('/') + 1);
+  void check_digest(const std::string& found) const {
+    if (found == options_.text("sha256")) return;
+    throw base::Error(
+        fmt::format("base_image: the file's sha256 is {}, not {}", found, options_.text("sha256")),
+        base::Exit::usage)
+        .at(options_.where("sha256"))
+        .hint("if the image was meant to change, write its new digest here");
   }
 
-  std::filesystem::path file_;
-  std::string url_;
-  std::string sha256_;
-  std::uint64_t size_;
+  // An image is foreign: what it names must not make kiln read other files of the host.
+  void refuse(const image::DiskInfo& info) const {
+    std::string why;
+    if (info.format != "qcow2" && info.format != "raw")
+      why = fmt::format("is a {} image: kiln reads qcow2 and raw", info.format);
+    else if (!info.backing.empty())
+      why = fmt::format("needs a backing file ('{}')", info.backing.string());
+    else if (!info.data_file.empty())
+      why = fmt::format("needs an external data file ('{}')", info.data_file.string());
+    else if (info.encrypted)
+      why = "is encrypted";
+    else if (info.virtual_size > (1ULL << 42U))
+      why = fmt::format("claims a size of {}", base::human_size(info.virtual_size));
+    if (why.empty()) return;
+    throw base::Error("base_image: the image " + why, base::Exit::usage)
+        .at(options_.where(options_.has("url") ? "url" : "file"))
+        .hint("make a plain qcow2 of it with `qemu-img convert -O qcow2`");
+  }
+
+  stage::Options options_;
 };
+
+std::unique_ptr<stage::Stage> make(const stage::Options& given) {
+  if (given.has("file") == given.has("url")) {
+    throw base::Error(
+        given.has("file") ? "base_image: both 'file' and 'url' are given" : "base_image: no image is given",
+        base::Exit::usage)
+        .at(given.step)
+        .hint("give either 'file:' or 'url:'");
+  }
+  return std::make_unique<BaseImage>(given);
+}
 
 }  // namespace
 
 extern const stage::StageType base_image;
 const stage::StageType base_image = {
     .name = "base_image",
-    .summary = "A disk image made elsewhere, pinned by its digest",
+    .summary = "A ready cloud image, pinned by its digest",
     .doc = doc,
     .kind = stage::Kind::base,
     .place = stage::Place::offline,
     .revision = 1,
     .options = options,
     .tools = tools,
-    .make = [](const stage::Options& given) -> std::unique_ptr<stage::Stage> {
-      return std::make_unique<BaseImage>(given);
-    },
+    .make = make,
 };
 
 }  // namespace kiln::stages

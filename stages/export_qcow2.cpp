@@ -1,4 +1,4 @@
-// export_qcow2: the finished image as one compressed qcow2 file. See `doc` below.
+// export_qcow2: the finished disk as one qcow2 file. See `doc` below.
 
 #include <array>
 #include <filesystem>
@@ -6,84 +6,89 @@
 
 #include "base/size.hpp"
 #include "image/disk.hpp"
-#include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
 #include "stage/workspace.hpp"
 
 namespace kiln::stages {
 namespace {
 
-constexpr std::string_view doc = R"(Writes PROFILE.qcow2: compressed with zstd, sparse, without backing file.
+namespace fs = std::filesystem;
+
+constexpr std::string_view doc =
+    R"(Writes the disk as PROFILE.qcow2: one file without backing file, compressed with zstd, with holes where nothing is.
 
     - export_qcow2:
-        size: 4G                    # of the virtual disk; default: the content and some head-room
+        size: 4G
 
-The root file system is shrunk to what it holds and a quarter more (at least 512 MiB more), so that the file is quick
-to upload; at its first boot the image grows to the disk it finds. An image that was not sealed still carries keys and
-ids that every copy would share, so its export is refused unless `sealed: false` says that this is meant.)";
+`size:` is the virtual size of the exported disk; without it the disk has its content and a quarter more, at least
+512 MiB more. The root file system shrinks or grows to it, and grows again at the first boot of a larger disk.
+
+The image must have been sealed (see `seal`) unless `sealed: false` says that it need not be.)";
 
 constexpr std::array<stage::Option, 2> options = {{
     {.name = "size",
      .type = stage::Type::size,
      .fallback = {},
-     .required = false,
-     .doc = "Size of the virtual disk; default: content and head-room.",
-     .minimum = 64LL << 20,
-     .maximum = 2LL << 40},
+     .doc = "Virtual size of the disk; its content and head-room without it.",
+     .minimum = 1LL << 28U,
+     .maximum = 1LL << 42U},
     {.name = "sealed",
      .type = stage::Type::flag,
      .fallback = "true",
-     .required = false,
-     .doc = "Whether the last image stage must be `seal`."},
+     .doc = "The step before this must be `seal`; false exports an image with the build's keys and ids."},
 }};
 
-constexpr std::array<std::string_view, 4> tools = {"qemu-img", "sfdisk", "e2fsck", "resize2fs"};
+constexpr std::array<std::string_view, 4> tools = {"e2fsck", "qemu-img", "resize2fs", "sfdisk"};
 
 class ExportQcow2 : public stage::Stage {
  public:
-  explicit ExportQcow2(const stage::Options& given)
-      : size_(static_cast<std::uint64_t>(given.number("size"))) {}
+  explicit ExportQcow2(stage::Options given) : options_(std::move(given)) {}
 
   [[nodiscard]] std::string text(stage::Tense tense) const override {
-    return tense == stage::Tense::will ? "Export a compressed qcow2" : "Exporting a compressed qcow2";
-  }
-
-  void describe(stage::KeyWriter& key) const override {
-    key.tool("qemu-img");
-    key.tool("resize2fs");
+    return tense == stage::Tense::will ? "Export a qcow2" : "Exporting a qcow2";
   }
 
   void run(stage::Workspace& work) const override {
-    // Shrinking needs a disk to write to, and the layers are read-only: so a raw, sparse copy in between.
-    const auto raw = work.scratch() / "export.raw";
+    const fs::path raw = work.scratch() / "disk.raw";
+    work.observer().doing("reading the disk");
     image::convert(work.host(), work.image(), raw, "raw", false);
-    const std::uint64_t size = image::resize_disk(work.host(), raw, size_);
-    work.log(fmt::format("virtual size {}\n", base::human_size(size)));
-    const auto target = work.output() / (work.profile_name() + ".qcow2");
-    image::convert(work.host(), raw, target, "qcow2", true);
-    std::filesystem::remove(raw);
-    image::check_image(work.host(), target);
+    const auto size = options_.has("size") ? static_cast<std::uint64_t>(options_.number("size")) : 0;
+    const image::FileSystem root = image::root_file_system(work.host(), raw);
+    if (root.kind == "ext4" || size != 0) {
+      work.observer().doing("fitting the root file system");
+      const std::uint64_t fitted = image::resize_disk(work.host(), raw, size);
+      work.log(fmt::format("the disk has {}\n", base::human_size(fitted)));
+    } else {
+      work.observer().note(fmt::format("the root file system is {}, so the disk keeps its size", root.kind));
+    }
+    work.observer().doing("compressing");
+    const fs::path to = work.output() / (work.profile_name() + ".qcow2");
+    image::convert(work.host(), raw, to, "qcow2", true);
+    fs::remove(raw);
+    image::check_image(work.host(), to);
   }
 
  private:
-  std::uint64_t size_;
+  stage::Options options_;
 };
+
+std::unique_ptr<stage::Stage> make(const stage::Options& given) {
+  return std::make_unique<ExportQcow2>(given);
+}
 
 }  // namespace
 
 extern const stage::StageType export_qcow2;
 const stage::StageType export_qcow2 = {
     .name = "export_qcow2",
-    .summary = "One compressed qcow2 file",
+    .summary = "The disk as one compressed qcow2 file",
     .doc = doc,
     .kind = stage::Kind::artifact,
     .place = stage::Place::offline,
     .revision = 1,
     .options = options,
     .tools = tools,
-    .make = [](const stage::Options& given) -> std::unique_ptr<stage::Stage> {
-      return std::make_unique<ExportQcow2>(given);
-    },
+    .make = make,
 };
 
 }  // namespace kiln::stages
