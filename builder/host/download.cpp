@@ -236,7 +236,8 @@ void download(const std::string& url, const std::string& sha256, const fs::path&
     return;
   }
 
-  int broken = 0;          // transfers in a row that brought nothing new
+  int fruitless = 0;       // broken transfers in a row that brought nothing new
+  int broken = 0;          // broken transfers in all
   bool refetched = false;  // from the first byte, after bytes that may not belong together
   while (true) {
     check_interrupt();
@@ -252,8 +253,8 @@ void download(const std::string& url, const std::string& sha256, const fs::path&
         continue;
       }
       if (!resumed || !no_range) {
-        broken = part.size() > begin ? 0 : broken + 1;
-        if (!passing(outcome) || broken > 1) {
+        fruitless = part.size() > begin ? 0 : fruitless + 1;
+        if (!passing(outcome) || fruitless > 1 || ++broken > 4) {
           const base::Error error = failure(url, outcome, part);
           if (part.size() == 0) part.remove();
           throw error;
