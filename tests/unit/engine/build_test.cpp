@@ -1,0 +1,508 @@
+#include <algorithm>
+#include <fcntl.h>
+#include <filesystem>
+#include <fmt/core.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/digest.hpp"
+#include "base/error.hpp"
+#include "host/atomic_file.hpp"
+#include "unit/engine/machines_fake.hpp"
+
+namespace kiln::engine {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::StartsWith;
+
+std::vector<std::string> layers(const BuildReport& report) {
+  std::vector<std::string> ids;
+  for (const auto& step : report.steps)
+    if (!step.layer.empty()) ids.push_back(step.layer);
+  return ids;
+}
+
+std::vector<std::string> whys(World& world) {
+  std::vector<std::string> all;
+  for (const auto& state : world.states()) all.push_back(state.hit ? "hit" : state.why);
+  return all;
+}
+
+void damage(const fs::path& file) {
+  ::chmod(file.c_str(), 0600);
+  const int fd = ::open(file.c_str(), O_WRONLY);
+  ASSERT_EQ(::pwrite(fd, "#", 1, 0), 1);
+  ::close(fd);
+}
+
+TEST(Build, RunsEveryStepOnceAndThenNone) {
+  World world;
+  world.usual();
+  EXPECT_THAT(whys(world), ElementsAre("never built", "never built", "never built", "never built"));
+  const auto first = world.build();
+  EXPECT_THAT(world.ran, ElementsAre("base", "one", "two", "export"));
+  EXPECT_TRUE(first.proven);
+  EXPECT_FALSE(first.proof_reused);
+  EXPECT_THAT(whys(world), ElementsAre("hit", "hit", "hit", "hit"));
+
+  const auto again = world.build();
+  EXPECT_THAT(world.ran, IsEmpty());
+  EXPECT_THAT(world.machines.log, IsEmpty()) << "neither overlay nor export nor boot";
+  EXPECT_TRUE(again.proven);
+  EXPECT_TRUE(again.proof_reused);
+  EXPECT_EQ(layers(again), layers(first));
+  EXPECT_THAT(world.names(world.root / "tmp"), IsEmpty());
+}
+
+TEST(Build, EachLayerStandsOnItsParentByARelativePath) {
+  World world;
+  world.usual();
+  const auto report = world.build();
+  const auto ids = layers(report);
+  ASSERT_EQ(ids.size(), 3U);
+  EXPECT_EQ(world.layer_text(ids[1]),
+            fmt::format("backing ../../layers/{}/image.qcow2 {}\nwrite /one x\n", ids[0], 4ULL << 30));
+  cache::Store store(world.host, world.root);
+  EXPECT_EQ(store.find_layer_by_id(ids[2])->parent, ids[1]);
+}
+
+TEST(Build, AChangedStepRebuildsItselfAndWhatStandsOnIt) {
+  World world;
+  world.usual();
+  const auto first = layers(world.build());
+  world.change("one", "2");
+  const auto why = whys(world);
+  EXPECT_EQ(why[0], "hit");
+  EXPECT_THAT(why[1], HasSubstr("text"));
+  EXPECT_EQ(why[2], "parent missed");
+  EXPECT_EQ(why[3], "parent missed");
+  const auto second = layers(world.build());
+  EXPECT_THAT(world.ran, ElementsAre("one", "two", "export"));
+  EXPECT_EQ(second[0], first[0]);
+  EXPECT_NE(second[1], first[1]);
+  EXPECT_NE(second[2], first[2]);
+
+  world.change("one", "1");
+  const auto back = layers(world.build());
+  EXPECT_THAT(world.ran, IsEmpty()) << "the first chain is still there, whole";
+  EXPECT_EQ(back, first);
+}
+
+TEST(Build, ADamagedMiddleLayerComesBackUnderANewIdAndSoDoesItsChild) {
+  World world;
+  world.usual();
+  const auto first = layers(world.build());
+  damage(world.root / "layers" / first[1] / "image.qcow2");
+  EXPECT_THAT(whys(world), ElementsAre("hit", "damaged", "parent missed", "parent missed"));
+  // Looking has moved it aside; it stays a miss with a reason.
+  const auto second = layers(world.build());
+  EXPECT_THAT(world.ran, ElementsAre("one", "two", "export"));
+  EXPECT_EQ(second[0], first[0]);
+  EXPECT_NE(second[1], first[1]);
+  EXPECT_THAT(world.layer_text(second[2]), HasSubstr(second[1]));
+  EXPECT_THAT(world.names(world.root / "failed"), ElementsAre("damaged-" + first[1]));
+}
+
+TEST(Build, AnEvictedMiddleLayerComesBackUnderANewIdAndSoDoesItsChild) {
+  World world;
+  world.usual();
+  const auto first = layers(world.build());
+  fs::remove_all(world.root / "layers" / first[1]);
+  EXPECT_THAT(whys(world), ElementsAre("hit", "evicted", "parent missed", "parent missed"));
+  const auto second = layers(world.build());
+  EXPECT_THAT(world.ran, ElementsAre("one", "two", "export"));
+  EXPECT_THAT(world.layer_text(second[2]), HasSubstr(second[1]));
+  EXPECT_NE(second[2], first[2]) << "the old child stood on bytes that are gone";
+}
+
+TEST(Build, AFailedStepLeavesNoLayerKeepsEvidenceAndTheNextBuildGoesOn) {
+  World world;
+  bool broken = true;
+  world.base("base", "1");
+  world.image("one", "1");
+  world.guest("salt", "1", [&](stage::Workspace& work) {
+    work.guest().require(command({"salt-call", "state.apply"}));
+    work.keep("salt.json", R"({"failed": 1})");
+    work.log("a line of the stage");
+    if (broken) throw base::Error("state 'nginx' failed").hint("mend it");
+  });
+  world.artifact("export", "1");
+  world.machines.answer = [](const image::Exec&) {
+    host::Finished finished;
+    finished.exit = 0;
+    finished.out = "applying\n";
+    return finished;
+  };
+  try {
+    world.build();
+    FAIL() << "built";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.message(), "state 'nginx' failed");
+    EXPECT_EQ(error.hint_text(), "mend it");
+    ASSERT_FALSE(error.trail().empty());
+    EXPECT_THAT(error.trail().back(), HasSubstr("failed/"));
+  }
+  EXPECT_THAT(world.machines.open, IsEmpty());
+  EXPECT_THAT(world.names(world.root / "tmp"), IsEmpty());
+  EXPECT_EQ(world.names(world.root / "layers").size(), 2U);
+  EXPECT_FALSE(fs::exists(world.out));
+
+  const auto failed = world.names(world.root / "failed");
+  ASSERT_EQ(failed.size(), 1U);
+  EXPECT_THAT(failed[0], StartsWith("20231114T"));
+  EXPECT_TRUE(failed[0].ends_with("Z-demo-salt")) << failed[0];
+  const fs::path evidence = world.root / "failed" / failed[0];
+  EXPECT_THAT(world.names(evidence),
+              ElementsAre("console", "error.txt", "key.txt", "log", "salt.json", "screenshot.png"));
+  EXPECT_THAT(host::read_file(evidence / "error.txt"), HasSubstr("state 'nginx' failed"));
+  EXPECT_THAT(host::read_file(evidence / "key.txt"), HasSubstr("stage fake_guest"));
+  const auto log = host::read_file(evidence / "log");
+  EXPECT_THAT(log, HasSubstr("guest$ salt-call state.apply"));
+  EXPECT_THAT(log, HasSubstr("\napplying\n"));
+  EXPECT_THAT(log, HasSubstr("\na line of the stage\n"));
+
+  broken = false;
+  EXPECT_TRUE(world.build().proven);
+  EXPECT_THAT(world.ran, ElementsAre("salt", "export")) << "what was built stays built";
+}
+
+TEST(Build, ABugInAStageIsAFailureWithEvidenceToo) {
+  World world;
+  world.base("base", "1", [](stage::Workspace&) { throw std::runtime_error("bug"); });
+  EXPECT_THROW(world.build(), base::Error);
+  EXPECT_EQ(world.names(world.root / "failed").size(), 1U);
+}
+
+TEST(Build, AStepThatMakesNoDiskFails) {
+  World world;
+  world.base("base", "1", [](stage::Workspace&) {});
+  EXPECT_THROW(world.build(), base::Error);
+  EXPECT_THAT(world.names(world.root / "layers"), IsEmpty());
+}
+
+TEST(Build, AnInterruptIsNoFailureAndLeavesNothing) {
+  World world;
+  world.base("base", "1", [](stage::Workspace& work) {
+    host::write_file(work.new_disk(), "half");
+    throw base::Error("interrupted", base::Exit::interrupted);
+  });
+  EXPECT_THROW(world.build(), base::Error);
+  EXPECT_THAT(world.names(world.root / "failed"), IsEmpty());
+  EXPECT_THAT(world.names(world.root / "tmp"), IsEmpty());
+}
+
+TEST(Build, AnInputEditedWhileAnEarlierStepRunsIsReadAsItWas) {
+  World world;
+  const fs::path tree = world.dir.path() / "tree";
+  fs::create_directories(tree);
+  host::write_file(tree / "init.sls", "old");
+  world.base("base", "1", [&](stage::Workspace& work) {
+    host::write_file(work.new_disk(), "base\n");
+    host::write_file(tree / "init.sls", "new");
+  });
+  world.image(
+      "state", "1",
+      [&](stage::Workspace& work) {
+        work.files().write("/state", host::read_file(work.input(tree) / "init.sls"), {});
+        EXPECT_EQ(host::read_file(work.input(tree / "init.sls")),
+                  host::read_file(work.input(tree) / "init.sls"));
+        EXPECT_THROW(work.input(world.dir.path() / "other"), std::logic_error);
+      },
+      tree);
+  auto report = world.build();
+  EXPECT_THAT(world.layer_text(report.steps[1].layer), HasSubstr("write /state old"));
+  EXPECT_THAT(whys(world)[1], HasSubstr("init.sls"));
+  report = world.build();
+  EXPECT_THAT(world.ran, ElementsAre("state"));
+  EXPECT_THAT(world.layer_text(report.steps[1].layer), HasSubstr("write /state new"));
+}
+
+TEST(Build, AnInputEditedBeforeItWasCopiedStopsTheBuild) {
+  World world;
+  const fs::path tree = world.dir.path() / "tree";
+  fs::create_directories(tree);
+  host::write_file(tree / "file", "old");
+  world.base("base", "1");
+  world.image("state", "1", {}, tree);
+  const auto keys = world.keys();
+  host::write_file(tree / "file", "new");
+  cache::Store store(world.host, world.root);
+  EXPECT_THROW(
+      engine::build(world.host, world.plan, keys, store, world.options, world.observer, world.machines),
+      base::Error);
+  EXPECT_THAT(world.ran, IsEmpty());
+}
+
+TEST(Build, PublishesImageReportsAndWhatTheyAreAbout) {
+  World world;
+  world.usual();
+  world.machines.dpkg_status =
+      "Package: nginx\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.22.1-9\n\n"
+      "Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n";
+  const auto report = world.build();
+  EXPECT_THAT(world.names(world.out),
+              ElementsAre("console.log", "demo.qcow2", "image.json", "junit.xml", "screen.png"));
+  const auto all = json::parse(host::read_file(world.out / "image.json"));
+  EXPECT_EQ(all.at("verdict"), "proven");
+  EXPECT_EQ(all.at("kiln"), "1.2.3");
+  EXPECT_EQ(all.at("profile"), "demo");
+  EXPECT_EQ(all.at("image").at("sha256"), base::sha256_file(world.out / "demo.qcow2"));
+  EXPECT_EQ(all.at("image").at("size"), fs::file_size(world.out / "demo.qcow2"));
+  EXPECT_EQ(all.at("image").at("virtual_size"), 4ULL << 30);
+  EXPECT_EQ(all.at("packages").size(), 1U);
+  EXPECT_EQ(all.at("packages")[0].at("version"), "1.22.1-9");
+  EXPECT_EQ(all.at("steps").size(), 4U);
+  EXPECT_EQ(all.at("steps")[1].at("layer"), report.steps[1].layer);
+  EXPECT_EQ(all.at("tools").at("mmdebstrap"), "mmdebstrap 1.0");
+  EXPECT_EQ(all.at("verdicts").size(), 1U);
+  EXPECT_THAT(report.artifacts, ElementsAre(world.out / "demo.qcow2"));
+  EXPECT_EQ(json::parse(report.json()).at("proven"), true);
+  // The store keeps its own: what is published can be edited without harm.
+  struct stat status{};
+  ASSERT_EQ(::stat((world.out / "demo.qcow2").c_str(), &status), 0);
+  EXPECT_EQ(status.st_nlink, 1U);
+  EXPECT_EQ(status.st_mode & 0777U, 0644U);
+}
+
+TEST(Build, ResultsThatWereRemovedComeBackFromTheStore) {
+  World world;
+  world.usual();
+  world.build();
+  const auto before = host::read_file(world.out / "image.json");
+  fs::remove_all(world.out);
+  world.build();
+  EXPECT_THAT(world.ran, IsEmpty());
+  EXPECT_THAT(world.machines.log, IsEmpty());
+  EXPECT_THAT(world.names(world.out),
+              ElementsAre("console.log", "demo.qcow2", "image.json", "junit.xml", "screen.png"));
+  EXPECT_EQ(host::read_file(world.out / "image.json"), before);
+}
+
+TEST(Build, AFailedProofPublishesItsReportAlone) {
+  World world;
+  world.usual();
+  world.machines.healthy = false;
+  const auto report = world.build();
+  EXPECT_TRUE(report.refuted());
+  EXPECT_FALSE(report.proven);
+  EXPECT_THAT(world.names(world.out), ElementsAre("console.log", "junit.xml", "screen.png"));
+  EXPECT_THAT(report.artifacts, IsEmpty());
+  EXPECT_THAT(host::read_file(report.failure / "error.txt"), HasSubstr("nginx"));
+
+  world.machines.healthy = true;
+  EXPECT_TRUE(world.build().proven) << "a failed proof is not kept: it is made again";
+  EXPECT_THAT(world.ran, IsEmpty()) << "the export is";
+  EXPECT_THAT(world.machines.log, ElementsAre("prove bios"));
+  EXPECT_THAT(world.names(world.out), Contains("image.json"));
+}
+
+TEST(Build, AnImageProvenBeforeStaysWhenItsSuccessorFails) {
+  World world;
+  world.usual();
+  world.build();
+  const auto image = host::read_file(world.out / "demo.qcow2");
+  const auto about = host::read_file(world.out / "image.json");
+  world.change("two", "2");
+  world.step("two").stage = world.step("one").stage;
+  world.machines.healthy = false;
+  EXPECT_TRUE(world.build().refuted());
+  EXPECT_EQ(host::read_file(world.out / "demo.qcow2"), image);
+  EXPECT_EQ(host::read_file(world.out / "image.json"), about);
+}
+
+TEST(Build, WithoutABootItSaysUnprovenAndTakesOldReportsAway) {
+  World world;
+  world.usual();
+  world.build();
+  world.options.boot = false;
+  const auto report = world.build();
+  EXPECT_FALSE(report.proven);
+  EXPECT_FALSE(report.refuted());
+  EXPECT_THAT(world.machines.log, IsEmpty());
+  EXPECT_EQ(json::parse(host::read_file(world.out / "image.json")).at("verdict"), "unproven");
+  EXPECT_THAT(world.names(world.out), ElementsAre("demo.qcow2", "image.json"));
+}
+
+TEST(Build, EveryFirmwareOfTheProfileIsProven) {
+  World world;
+  world.usual();
+  world.plan.profile.proof.firmware = {profile::Firmware::bios, profile::Firmware::uefi};
+  const auto report = world.build();
+  EXPECT_EQ(report.verdicts.size(), 2U);
+  EXPECT_THAT(world.machines.log, Contains("prove uefi"));
+  EXPECT_THAT(world.names(world.out),
+              ElementsAre("console-uefi.log", "console.log", "demo.qcow2", "image.json", "junit.xml",
+                          "screen-uefi.png", "screen.png"));
+}
+
+TEST(Build, AnotherQuestionAsksForAnotherProof) {
+  World world;
+  world.usual();
+  world.build();
+  world.plan.profile.proof.units = {"nginx.service"};
+  EXPECT_FALSE(world.build().proof_reused);
+  EXPECT_THAT(world.machines.log, ElementsAre("prove bios"));
+  EXPECT_TRUE(world.build().proof_reused);
+}
+
+TEST(Build, StopsBehindAStep) {
+  World world;
+  world.usual();
+  world.options.until = "one";
+  const auto report = world.build();
+  EXPECT_THAT(world.ran, ElementsAre("base", "one"));
+  EXPECT_EQ(report.steps.size(), 2U);
+  EXPECT_FALSE(fs::exists(world.out));
+  world.options.until = "tow";
+  try {
+    world.build();
+    FAIL() << "built";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.exit(), base::Exit::usage);
+    EXPECT_THAT(error.hint_text(), HasSubstr("'two'"));
+  }
+}
+
+TEST(Build, AllMissingToolsAreNamedBeforeTheFirstStepRuns) {
+  World world;
+  world.base("base", "1");
+  world.guest("salt", "1");
+  world.runner->missing = {"mmdebstrap", "qemu-img", "qemu-system-x86_64"};
+  try {
+    world.build();
+    FAIL() << "built";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.exit(), base::Exit::missing);
+    for (const auto* word : {"mmdebstrap", "qemu-img (package qemu-utils)", "qemu-system-x86_64"})
+      EXPECT_THAT(error.message(), HasSubstr(word));
+    EXPECT_THAT(error.hint_text(), HasSubstr("apt-get install mmdebstrap qemu-system-x86 qemu-utils"));
+  }
+  EXPECT_THAT(world.ran, IsEmpty());
+}
+
+TEST(Build, WhatIsBuiltAlreadyNeedsNoTool) {
+  World world;
+  world.usual();
+  world.build();
+  world.runner->missing = {"mmdebstrap", "qemu-img", "qemu-system-x86_64", "ssh"};
+  EXPECT_TRUE(world.build().proven);
+}
+
+TEST(Build, AFullDiskIsToldBeforeAStepBegins) {
+  World world;
+  world.usual();
+  world.options.need_free = 1ULL << 60;
+  try {
+    world.build();
+    FAIL() << "built";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.exit(), base::Exit::failed);
+    EXPECT_THAT(error.message(), HasSubstr("file system at /"));
+    EXPECT_THAT(error.message(), HasSubstr("step 'base' needs"));
+  }
+  EXPECT_THAT(world.ran, IsEmpty());
+  EXPECT_THAT(world.names(world.root / "tmp"), IsEmpty());
+}
+
+TEST(Build, AStoreThatCannotBeWrittenServesABuildWithNothingToDo) {
+  World world;
+  world.usual();
+  world.build();
+  fs::remove_all(world.out);
+  const bool was_root = ::geteuid() == 0;
+  const fs::path out = world.dir.path() / "out";
+  fs::create_directories(out);
+  if (was_root) {
+    // Root writes anywhere: it becomes somebody else for this test.
+    for (const auto& item : fs::recursive_directory_iterator(world.dir.path()))
+      ASSERT_EQ(::lchown(item.path().c_str(), 65534, 65534), 0);
+    ASSERT_EQ(::chmod(world.dir.path().c_str(), 0711), 0);
+  }
+  for (const auto& item : fs::recursive_directory_iterator(world.root))
+    if (item.is_directory()) ::chmod(item.path().c_str(), 0500);
+  ::chmod(world.root.c_str(), 0500);
+  ASSERT_TRUE(!was_root || ::seteuid(65534) == 0);
+  world.host.uid = static_cast<int>(::geteuid());
+
+  EXPECT_TRUE(world.build().proven);
+  EXPECT_TRUE(fs::exists(world.out / "image.json"));
+  world.change("two", "2");
+  try {
+    world.build();
+    ADD_FAILURE() << "built";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.exit(), base::Exit::missing);
+    EXPECT_THAT(error.hint_text(), HasSubstr("--store"));
+  }
+
+  ASSERT_TRUE(!was_root || ::seteuid(0) == 0);
+  for (const auto& item : fs::recursive_directory_iterator(world.root))
+    if (item.is_directory()) ::chmod(item.path().c_str(), 0700);
+  ::chmod(world.root.c_str(), 0700);
+}
+
+TEST(Build, TwoBuildsOnOneStoreDoNotMeet) {
+  World world;
+  world.usual();
+  std::vector<pid_t> all;
+  for (int i = 0; i < 3; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      int status = 1;
+      try {
+        world.options.output = world.dir.path() / fmt::format("out-{}", i);
+        status = world.build().proven ? 0 : 2;
+      } catch (const std::exception& failure) {
+        fmt::print(stderr, "{}\n", failure.what());
+      }
+      ::_exit(status);
+    }
+    all.push_back(child);
+  }
+  for (const auto child : all) {
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+  EXPECT_THAT(world.names(world.root / "tmp"), IsEmpty());
+  for (int i = 0; i < 3; ++i) {
+    const auto out = world.dir.path() / fmt::format("out-{}", i);
+    EXPECT_EQ(json::parse(host::read_file(out / "image.json")).at("image").at("sha256"),
+              base::sha256_file(out / "demo.qcow2"));
+  }
+  EXPECT_THAT(whys(world), ElementsAre("hit", "hit", "hit", "hit"));
+}
+
+TEST(Build, AForeignPartialFileInTheOutputIsSweptAndAStrangersFileIsNot) {
+  World world;
+  world.usual();
+  fs::create_directories(world.out);
+  host::write_file(world.out / ".kiln-part-0123", "killed");
+  host::write_file(world.out / "notes.txt", "mine");
+  world.build();
+  EXPECT_THAT(world.names(world.out), Contains("notes.txt"));
+  EXPECT_THAT(world.names(world.out), Not(Contains(".kiln-part-0123")));
+}
+
+TEST(Build, SecondsAreNeverNegativeWhenTheClockIsSetBack) {
+  World world;
+  world.usual();
+  world.build();
+  world.clock = 1000;
+  EXPECT_TRUE(world.build().proof_reused);
+  for (const auto& state : world.states()) EXPECT_GE(state.last_seconds, 0);
+}
+
+}  // namespace
+}  // namespace kiln::engine
