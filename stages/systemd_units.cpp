@@ -1,8 +1,15 @@
 // systemd_units: units installed, enabled, disabled, masked. See `doc` below.
 
 #include <array>
+#include <fmt/format.h>
+#include <map>
 
+#include "base/text.hpp"
+#include "host/atomic_file.hpp"
 #include "stage/stage.hpp"
+#include "stage/workspace.hpp"
+#include "target/paths.hpp"
+#include "target/systemd.hpp"
 
 namespace kiln::stages {
 namespace {
@@ -43,6 +50,98 @@ constexpr std::array<stage::Option, 4> options = {{
      .pattern = unit_pattern},
 }};
 
+constexpr std::string_view folder = "/etc/systemd/system";
+
+class SystemdUnits : public stage::Stage {
+ public:
+  explicit SystemdUnits(stage::Options given) : options_(std::move(given)) {}
+
+  [[nodiscard]] std::string text(stage::Tense tense) const override {
+    std::vector<std::string> parts;
+    const auto add = [&](std::string_view will, std::string_view does, std::size_t count) {
+      if (count > 0) parts.push_back(fmt::format("{} {}", tense == stage::Tense::will ? will : does, count));
+    };
+    add("install", "installing", options_.paths("install").size());
+    add("enable", "enabling", options_.texts("enable").size());
+    add("disable", "disabling", options_.texts("disable").size());
+    add("mask", "masking", options_.texts("mask").size());
+    std::string all = base::join(parts, ", ") + " units";
+    all.front() = static_cast<char>(all.front() - 'a' + 'A');
+    return all;
+  }
+
+  void run(stage::Workspace& work) const override {
+    image::Files& files = work.files();
+    for (const std::filesystem::path& unit : options_.paths("install")) {
+      const std::string path = target::join_path(std::string(folder), unit.filename().string());
+      if (const auto there = files.find(path); there && there->kind == 'l' && there->target == "/dev/null") {
+        throw base::Error(fmt::format("the unit '{}' is masked in the image", unit.filename().string()))
+            .at(options_.where("install"))
+            .hint(fmt::format("remove the link {} in an earlier step", path));
+      }
+      if (!files.find(std::string(folder))) files.make_directory(std::string(folder), {.mode = 0755});
+      files.write(path, host::read_file(work.input(unit)), {.mode = 0644});
+      work.log("installed " + path + "\n");
+    }
+    target::Systemd systemd(files);
+    each(work, "enable", [&](const std::string& unit) { return systemd.enable(unit); });
+    each(work, "disable", [&](const std::string& unit) { return systemd.disable(unit); });
+    each(work, "mask", [&](const std::string& unit) {
+      systemd.mask(unit);
+      return std::vector<std::string>{target::join_path(std::string(folder), target::unit_name(unit))};
+    });
+  }
+
+ private:
+  template <typename Deed>
+  void each(stage::Workspace& work, const std::string& option, const Deed& deed) const {
+    for (const std::string& unit : options_.texts(option)) {
+      work.observer().doing(fmt::format("{} {}", option, unit));
+      try {
+        for (const std::string& path : deed(unit)) work.log(fmt::format("{} {}: {}\n", option, unit, path));
+      } catch (base::Error& error) {
+        if (error.where() == base::Where{}) error.at(options_.where(option));
+        throw;
+      }
+    }
+  }
+
+  stage::Options options_;
+};
+
+std::unique_ptr<stage::Stage> make(const stage::Options& given) {
+  std::vector<base::Error> errors;
+  bool any = !given.paths("install").empty();
+  std::map<std::string, std::string> wanted;
+  for (const std::string option : {"enable", "disable", "mask"}) {
+    for (const std::string& unit : given.texts(option)) {
+      any = true;
+      const auto [there, fresh] = wanted.emplace(target::unit_name(unit), option);
+      if (fresh || there->second == option) continue;
+      errors.push_back(base::Error(fmt::format("the unit '{}' is in both '{}' and '{}'", there->first,
+                                               there->second, option),
+                                   base::Exit::usage)
+                           .at(given.where(option)));
+    }
+  }
+  for (const std::filesystem::path& unit : given.paths("install")) {
+    const std::string name = unit.filename().string();
+    if (target::unit_name(name) != name) {
+      errors.push_back(base::Error(fmt::format("'{}' is no name of a unit file", name), base::Exit::usage)
+                           .at(given.where("install"))
+                           .hint("name it by its kind, such as NAME.service"));
+    }
+  }
+  if (!any) {
+    errors.push_back(base::Error("systemd_units: nothing to do", base::Exit::usage)
+                         .at(given.step)
+                         .hint("name units in install, enable, disable or mask"));
+  }
+  if (errors.size() == 1) throw std::move(errors.front());
+  if (!errors.empty()) throw base::Errors(std::move(errors));
+  return std::make_unique<SystemdUnits>(given);
+}
+
 }  // namespace
 
 extern const stage::StageType systemd_units;
@@ -55,6 +154,7 @@ const stage::StageType systemd_units = {
     .revision = 1,
     .options = options,
     .tools = {},
+    .make = make,
 };
 
 }  // namespace kiln::stages
