@@ -7,7 +7,7 @@
 kiln check tests/e2e/profiles/bad.yml
 expect_status 2
 says 'bad\.yml:4:[0-9]+: .*suit.*did you mean .suite.'
-says 'bad\.yml:5:[0-9]+: .*3 cows'
+says 'bad\.yml:5:[0-9]+: .*3cows'
 says 'bad\.yml:7:[0-9]+: .*no/such/tree'
 says 'bad\.yml:9:[0-9]+: .*pakages.*did you mean .packages.'
 says 'bad\.yml:13:[0-9]+: .*tree'

@@ -12,7 +12,7 @@ profile() {
 description: a base from elsewhere
 steps:
   - base_image:
-      from: $image
+      file: $image
       sha256: $1
   - overlay:
       tree: $here/states/passes

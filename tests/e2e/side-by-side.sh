@@ -10,7 +10,6 @@ cat >"$work/side.yml" <<END
 extends: $top/profiles/minimal.yml
 steps:
   - id: side
-    after: base_debian
     packages:
       install: [postgresql]
 END
@@ -19,7 +18,7 @@ for n in 1 2; do
   builders[n]=$!
 done
 for n in 1 2; do wait "${builders[n]}" || { cat "$work"/err-*; fail "build $n"; }; done
-layers=("$(json "$work/out-1" 'it["steps"][-1]["layer"]')" "$(json "$work/out-2" 'it["steps"][-1]["layer"]')")
+layers=("$(json "$work/out-1" 'it["builds"][0]["steps"][-1]["layer"]')" "$(json "$work/out-2" 'it["builds"][0]["steps"][-1]["layer"]')")
 [ "${layers[0]}" = "${layers[1]}" ] || fail "two layers of one key: ${layers[*]}"
 grep -h -i wait "$work/err-1" "$work/err-2" || fail "neither says that it waits"
 leaves_nothing 5
