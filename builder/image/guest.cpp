@@ -104,7 +104,7 @@ class QemuGuest : public Guest {
                                   base::join(base::split(options_.disk.string(), ','), ",,"))});
     add({"-blockdev",
          "driver=qcow2,node-name=disk,file=disk-file,discard=unmap,cache.direct=off,cache.no-flush=on"});
-    add({"-device", "virtio-blk-pci,drive=disk,id=root-disk,bootindex=0"});
+    add({"-device", "virtio-blk-pci,drive=disk,id=root-disk"});
     add({"-netdev", "user,id=net,ipv6=off", "-device",
          "virtio-net-pci,netdev=net,mac=52:54:00:6b:69:6c,romfile="});
     add({"-device", "virtio-serial-pci,id=serial"});
