@@ -190,7 +190,8 @@ class StepWorkspace::LoggedObserver final : public stage::Observer {
       text.remove_prefix(static_cast<std::size_t>(written));
     }
   }
-  int running_ = 0;  // commands
+  int running_ = 0;         // commands
+  std::string_view piece_;  // of a command's output, while a stage is shown it
 
  private:
   stage::Observer& next_;
@@ -216,7 +217,10 @@ class StepWorkspace::LoggedSystem final : public image::System {
         log_.write(text);
         fresh = text.back() == '\n';
       }
-      if (on_output) on_output(stream, text);
+      if (!on_output) return;
+      log_.piece_ = data ? std::string_view() : text;
+      on_output(stream, text);
+      log_.piece_ = {};
     };
     try {
       auto finished = next_.run(exec, tee);
@@ -252,8 +256,7 @@ StepWorkspace::~StepWorkspace() {
   guest_.reset();
   sandbox_.reset();
   offline_.reset();
-  for (const auto* name : {"mount", "sandbox", "guest", "debs", "scratch"})
-    cache::remove_tree(place_.folder / name);
+  for (const auto* name : {"mount", "sandbox", "guest", "scratch"}) cache::remove_tree(place_.folder / name);
 }
 
 void StepWorkspace::close() {
@@ -265,11 +268,9 @@ void StepWorkspace::close() {
   if (auto sandbox = std::move(sandbox_)) {
     observer_->doing("unmounting the layer");
     sandbox->close();
-    link_debs_out();
   }
   if (auto offline = std::move(offline_)) offline->close();
-  for (const auto* name : {"mount", "sandbox", "guest", "debs", "scratch"})
-    cache::remove_tree(place_.folder / name);
+  for (const auto* name : {"mount", "sandbox", "guest", "scratch"}) cache::remove_tree(place_.folder / name);
 }
 
 void StepWorkspace::leave_evidence(const fs::path& folder) {
@@ -299,7 +300,7 @@ fs::path StepWorkspace::input(const fs::path& local) {
 }
 
 fs::path StepWorkspace::scratch() {
-  const fs::path folder = place_.folder / "scratch" / std::to_string(++scratches_);
+  const fs::path folder = place_.folder / "scratch";
   fs::create_directories(folder);
   return folder;
 }
@@ -351,10 +352,10 @@ image::System& StepWorkspace::system() {
   if (!session_.native()) return guest();
   if (!sandbox_) {
     close();
-    link_debs_in();
     auto limit = image::limits_for(image::Accel::tcg).step;
     if (session_.options.timeout.count() > 0) limit = session_.options.timeout;
-    sandbox_ = session_.machines.open_sandbox(place_.image, scratch_folder("sandbox"), debs_, limit);
+    sandbox_ = session_.machines.open_sandbox(place_.image, scratch_folder("sandbox"),
+                                              session_.store.packages("debs"), limit);
     logged_ = std::make_unique<LoggedSystem>(sandbox_->system(), *observer_, "sandbox");
     touched_ = true;
   }
@@ -405,27 +406,8 @@ image::System& StepWorkspace::guest() {
   return *logged_;
 }
 
-// Two builds on one store must not meet at apt's lock, nor may a step's `apt-get clean` empty the cache: the
-// sandbox gets a folder of its own with hard links to what is there, and what is new in it is linked back.
-void StepWorkspace::link_debs_in() {
-  debs_ = scratch_folder("debs");
-  std::error_code ignored;
-  for (const auto& item : fs::directory_iterator(session_.store.packages("debs"), ignored))
-    if (item.path().extension() == ".deb")
-      fs::create_hard_link(item.path(), debs_ / item.path().filename(), ignored);
-}
-
-void StepWorkspace::link_debs_out() {
-  const auto kept = session_.store.packages("debs");
-  std::error_code ignored;
-  for (const auto& item : fs::directory_iterator(debs_, ignored)) {
-    if (item.path().extension() != ".deb" || !item.is_regular_file(ignored)) continue;
-    fs::create_hard_link(item.path(), kept / item.path().filename(), ignored);  // fine when it is there
-  }
-}
-
 void StepWorkspace::resolved(const std::string& line) {
-  log("resolved " + line);
+  log(fmt::format("resolved {}\n", line));
   resolved_.push_back(line);
 }
 
@@ -438,8 +420,8 @@ void StepWorkspace::keep(const std::string& name, const std::string& content) {
 }
 
 void StepWorkspace::log(std::string_view text) {
-  observer_->write(text);
-  if (!text.empty() && text.back() != '\n') observer_->write("\n");
+  // A stage that logs the output of its commands says what the log has already.
+  if (text != observer_->piece_) observer_->write(text);
 }
 
 fs::path StepWorkspace::image() {

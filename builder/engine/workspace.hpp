@@ -124,8 +124,6 @@ class StepWorkspace final : public stage::Workspace {
   void require_image_step(std::string_view what) const;
   [[nodiscard]] std::filesystem::path scratch_folder(std::string_view name);
   Session::BootFiles boot_files();
-  void link_debs_in();
-  void link_debs_out();
 
   Session& session_;
   Place place_;
@@ -133,8 +131,6 @@ class StepWorkspace final : public stage::Workspace {
   std::vector<std::string> resolved_;
   std::vector<std::string> kept_;
   bool touched_ = false;  // the image may differ from its parent
-  int scratches_ = 0;
-  std::filesystem::path debs_;  // links to the package cache's files, for the sandbox alone
 
   std::unique_ptr<Machines::Offline> offline_;
   std::unique_ptr<Machines::Sandbox> sandbox_;

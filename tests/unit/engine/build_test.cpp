@@ -134,7 +134,7 @@ TEST(Build, AFailedStepLeavesNoLayerKeepsEvidenceAndTheNextBuildGoesOn) {
   world.guest("salt", "1", [&](stage::Workspace& work) {
     work.guest().require(command({"salt-call", "state.apply"}));
     work.keep("salt.json", R"({"failed": 1})");
-    work.log("a line of the stage");
+    work.log("a line of the stage\n");
     if (broken) throw base::Error("state 'nginx' failed").hint("mend it");
   });
   world.artifact("export", "1");
