@@ -228,6 +228,22 @@ void write_settings(const fs::path& tar) {
   host::write_archive(tar, host::Format::tar, members);
 }
 
+// Packages that were fetched before, where apt looks for them.
+void write_packages(const fs::path& tar, const fs::path& from) {
+  std::vector<host::Member> members;
+  add_parents(members, "var/cache/apt/archives/x");
+  std::vector<fs::path> all;
+  for (const auto& entry : fs::directory_iterator(from)) all.push_back(entry.path());
+  std::sort(all.begin(), all.end());
+  for (const fs::path& file : all) {
+    host::Member member;
+    member.path = "var/cache/apt/archives/" + file.filename().string();
+    member.source = file;
+    members.push_back(std::move(member));
+  }
+  host::write_archive(tar, host::Format::tar, members);
+}
+
 // What stays as the host's until the last package is fetched.
 void write_resolver(const fs::path& tar) {
   host::Member link;
@@ -280,7 +296,8 @@ class BaseDebian : public stage::Stage {
  private:
   void bootstrap(stage::Workspace& work, const fs::path& to) const {
     const fs::path scratch = work.scratch();
-    image::DebCache debs(work.package_cache("debs"), scratch / "apt" / "archives");
+    image::DebCache debs(work.package_cache("debs"), scratch / "debs");
+    write_packages(scratch / "packages.tar", debs.folder());
     write_settings(scratch / "settings.tar");
     write_resolver(scratch / "resolver.tar");
     fs::create_directories(scratch / "lists");
@@ -300,7 +317,7 @@ class BaseDebian : public stage::Stage {
                           "--skip=download/empty,essential/unlink"};
     if (options_.has("keyring")) command.add({"--keyring=" + work.input(options_.path("keyring")).string()});
     // Hooks that mmdebstrap itself carries out: no shell runs.
-    command.add({hook("setup", {"sync-in", (scratch / "apt").string(), "/var/cache/apt"}),
+    command.add({hook("setup", {"tar-in", (scratch / "packages.tar").string(), "/"}),
                  hook("essential", {"tar-in", (scratch / "settings.tar").string(), "/"}),
                  hook("customize", {"sync-out", "/var/cache/apt/archives", debs.folder().string()}),
                  hook("customize", {"sync-out", "/var/lib/apt/lists", (scratch / "lists").string()}),
@@ -323,6 +340,7 @@ class BaseDebian : public stage::Stage {
       lines.add(piece);
     });
     lines.finish();
+    fs::remove(scratch / "packages.tar");
     debs.keep_new();
   }
 
