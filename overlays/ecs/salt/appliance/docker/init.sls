@@ -2,18 +2,30 @@
 include:
   - common.packages
 
-# before the package, so that the daemon's first start is the right one already
-/etc/docker/daemon.json:
+# before the packages, so that the first start is the right one already
+docker-config:
   file.managed:
-    - source: salt://appliance/docker/daemon.json
+    - names:
+      - /etc/docker/daemon.json:
+        - source: salt://appliance/docker/daemon.json
+      - /etc/containerd/config.toml:
+        - source: salt://appliance/docker/containerd.toml
     - makedirs: true
     - require_in:
       - pkg: packages
+
+containerd:
+  service.running:
+    - enable: true
+    - require:
+      - pkg: packages
+    - watch:
+      - file: /etc/containerd/config.toml
 
 docker:
   service.running:
     - enable: true
     - require:
-      - pkg: packages
+      - service: containerd
     - watch:
       - file: /etc/docker/daemon.json
