@@ -162,8 +162,8 @@ class StepWorkspace::LoggedObserver final : public stage::Observer {
     next_.doing(what);
   }
   void output(std::string_view text) override {
-    // A command's output is in the log already, word for word; only what a stage says itself is added.
-    if (running_ == 0) write(fmt::format("{}\n", text));
+    // Most stages log what a tool writes, word for word, before they show its lines.
+    if (tail_.find(text) == std::string::npos) write(fmt::format("{}\n", text));
     next_.output(text);
   }
   void note(std::string_view text) override {
@@ -183,6 +183,8 @@ class StepWorkspace::LoggedObserver final : public stage::Observer {
   }
   // A log that cannot be written is no reason to stop a build.
   void write(std::string_view text) {
+    tail_ += text;
+    if (tail_.size() > 2 * kTail) tail_.erase(0, tail_.size() - kTail);
     if (!fd_) fd_.reset(::open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
     while (fd_ && !text.empty()) {
       const auto written = ::write(fd_.get(), text.data(), text.size());
@@ -190,15 +192,16 @@ class StepWorkspace::LoggedObserver final : public stage::Observer {
       text.remove_prefix(static_cast<std::size_t>(written));
     }
   }
-  int running_ = 0;         // commands
   std::string_view piece_;  // of a command's output, while a stage is shown it
 
  private:
+  static constexpr std::size_t kTail = 128U << 10U;
   stage::Observer& next_;
   const host::Host& host_;
   fs::path file_;
   double begun_;
   host::Fd fd_;
+  std::string tail_;  // what was written last
 };
 
 class StepWorkspace::LoggedSystem final : public image::System {
@@ -208,7 +211,6 @@ class StepWorkspace::LoggedSystem final : public image::System {
 
   host::Finished run(const image::Exec& exec, const host::OnOutput& on_output) override {
     log_.line(fmt::format("{}$ {}", where_, base::shell_line(exec.argv)));
-    ++log_.running_;
     bool fresh = true;
     const auto tee = [&](host::Stream stream, std::string_view text) {
       // A file that passes through is no output for people.
@@ -224,12 +226,10 @@ class StepWorkspace::LoggedSystem final : public image::System {
     };
     try {
       auto finished = next_.run(exec, tee);
-      --log_.running_;
       if (!fresh) log_.write("\n");
       if (!finished.ok()) log_.line(finished.how());
       return finished;
     } catch (const std::exception& failure) {
-      --log_.running_;
       if (!fresh) log_.write("\n");
       log_.line(failure.what());
       throw;
