@@ -184,7 +184,12 @@ class SaltHighstate : public stage::Stage {
     work.keep("salt.json", highstate.json);
     work.log(highstate.summary(seconds) + "\n");
     if (!done.ok() || highstate.failed() > 0 || !highstate.problems.empty()) {
-      throw target::failure(highstate, [&](const std::string& sls) { return file_of(tree, sls); });
+      base::Error error =
+          target::failure(highstate, [&](const std::string& sls) { return file_of(tree, sls); });
+      if (!highstate.problems.empty() && !log.errors().empty()) {
+        error.detail(error.detail_text() + "\n" + base::printable(base::join(log.errors(), "\n")));
+      }
+      throw std::move(error);
     }
     work.observer().note(highstate.summary(seconds));
     if (const std::vector<std::string> installed = highstate.installed(); !installed.empty()) {

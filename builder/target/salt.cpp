@@ -208,8 +208,11 @@ Highstate read_highstate(const std::string& output,
 base::Error failure(const Highstate& highstate,
                     const std::function<std::string(const std::string&)>& file_of) {
   if (!highstate.problems.empty()) {
-    return base::Error(fmt::format("Salt could not render the states: {}",
-                                   base::printable(first_line(highstate.problems.front()))))
+    // "Pillar failed to render with the following messages:" alone says nothing.
+    std::string first = first_line(highstate.problems.front());
+    if (first.ends_with(':') && highstate.problems.size() > 1)
+      first += " " + first_line(highstate.problems[1]);
+    return base::Error(fmt::format("Salt could not render the states: {}", base::printable(first)))
         .hint("mend the state or pillar file that it names, and build again")
         .detail(base::printable(base::join(highstate.problems, "\n")));
   }
@@ -256,27 +259,40 @@ void SaltLog::one(std::string_view line) {
   if (line.starts_with('[') && close != std::string_view::npos && close <= 12) {
     const std::string_view level = base::trim(line.substr(1, close - 1));
     const std::string_view message = base::trim(line.substr(close + 1));
-    const bool chatter = level == "INFO" || level == "DEBUG" || level == "TRACE";
-    if (!chatter) {
-      keep_ = true;
-    } else {
-      keep_ = false;  // for the lines that follow: a message of one line has none
-      constexpr std::string_view executing = "Executing state ";
-      if (message.starts_with(executing)) {
-        const std::string_view rest = message.substr(executing.size());
-        const std::size_t open = rest.find(" for [");
-        const std::string function(rest.substr(0, open));
-        const std::string name = open == std::string_view::npos || !rest.ends_with(']')
-                                     ? std::string()
-                                     : std::string(rest.substr(open + 6, rest.size() - open - 7));
-        doing_(base::printable(name.empty() ? function : function + " " + name));
-      }
-      if (message.starts_with('{') || message.starts_with("File changed")) return;
+    // The changes of a state, its diff among them, come as one message, of whatever level.
+    if (message.starts_with('{') || message.starts_with("File changed")) {
+      keep_ = false;
+      bad_ = false;
+      return;
     }
-    line_(line);
-    return;
+    bad_ = level == "CRITICAL";
+    keep_ = bad_ || level == "ERROR" || level == "WARNING";  // for the lines that follow
+    tell(message);
+    keep(line);
+  } else if (keep_) {
+    keep(line);
   }
-  if (keep_) line_(line);
+}
+
+void SaltLog::tell(std::string_view message) {
+  constexpr std::string_view executing = "Executing state ";
+  constexpr std::string_view target = " for [";
+  if (!message.starts_with(executing)) return;
+  message.remove_prefix(executing.size());
+  const std::size_t open = message.find(target);
+  std::string what(message.substr(0, open));
+  if (open != std::string_view::npos && message.ends_with(']')) {
+    const std::string_view name = message.substr(open + target.size());
+    what += " " + std::string(name.substr(0, name.size() - 1));
+  }
+  doing_(base::printable(what));
+}
+
+void SaltLog::keep(std::string_view line) {
+  constexpr std::size_t most = 40;
+  if (line.starts_with("Traceback ")) bad_ = false;  // of Salt itself, which tells people nothing
+  if (bad_ && errors_.size() < most) errors_.emplace_back(line);
+  line_(line);
 }
 
 }  // namespace kiln::target

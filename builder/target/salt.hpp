@@ -70,15 +70,21 @@ class SaltLog {
   SaltLog& operator=(const SaltLog&) = delete;
   // Takes pieces of any length.
   void add(std::string_view piece) { lines_.add(piece); }
+  // The first lines that were logged as critical: Salt's result often says no more than to look there.
+  [[nodiscard]] const std::vector<std::string>& errors() const { return errors_; }
   // Whatever stands there without a final newline.
   void finish() { lines_.finish(); }
 
  private:
   void one(std::string_view line);
+  void tell(std::string_view message);
+  void keep(std::string_view line);
   std::function<void(std::string_view)> doing_;
   std::function<void(std::string_view)> line_;
   Lines lines_;
   bool keep_ = true;
+  bool bad_ = false;
+  std::vector<std::string> errors_;
 };
 
 }  // namespace kiln::target
