@@ -121,7 +121,7 @@ Plan make_plan(const profile::Profile& profile, const stage::StageSet& stages, s
   Plan plan;
   plan.profile = profile;
   std::vector<PlannedStep> appended;
-  bool complete = true;  // the order of what could not be read is no use to anyone
+  bool complete = profile.all_steps;  // the order of what could not be read is no use to anyone
   for (const profile::Step& step : profile.steps) {
     PlannedStep planned;
     planned.id = step.id;

@@ -84,7 +84,9 @@ class Loader {
     const bool extends = root.find("extends").has_value();
     if (auto node = root.take("extends")) {
       if (auto text = node->as_text("extends", errors_)) {
+        const std::size_t before_parent = errors_.size();
         profile = load((file.parent_path() / *text).lexically_normal(), node->where());
+        if (errors_.size() > before_parent) profile.all_steps = false;
       }
     }
     profile.file = file;
@@ -93,12 +95,14 @@ class Loader {
       if (auto text = node->as_text("description", errors_)) profile.description = *text;
     }
     if (auto node = root.take("guest")) read_guest(*node, profile.guest);
+    const std::size_t before_steps = errors_.size();
     if (auto node = root.take("steps")) {
       read_steps(*node, profile, extends);
     } else if (!extends) {
       errors_.push_back(
           wrong(root.where(), "no 'steps:'").hint("list what the image is made of, base first"));
     }
+    if (errors_.size() > before_steps) profile.all_steps = false;
     if (auto node = root.take("proof")) read_proof(*node, profile.proof);
     root.leftovers("unknown key", kProfileKeys, errors_);
     return profile;

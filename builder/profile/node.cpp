@@ -104,6 +104,13 @@ std::optional<Error> not_text(std::string_view text, const std::string& file) {
   return std::nullopt;
 }
 
+bool indented_by_tab(const std::string& text, int line) {
+  const std::vector<std::string> lines = base::lines(text);
+  if (line < 1 || static_cast<std::size_t>(line) > lines.size()) return false;
+  const std::string& shown = lines[static_cast<std::size_t>(line) - 1];
+  return shown.substr(0, shown.find_first_not_of(" \t")).find('\t') != std::string::npos;
+}
+
 // Builds our nodes from yaml-cpp's events: unlike its own tree they keep duplicate keys apart, give aliases a
 // place, and a limit ends the reading before memory is spent.
 class Builder : public YAML::EventHandler {
@@ -286,7 +293,9 @@ Node Node::parse(const std::string& text, const std::string& file, std::vector<E
   } catch (const YAML::Exception& exception) {
     Where where{file, exception.mark.line + 1, exception.mark.column + 1};
     if (exception.mark.is_null()) where = {file, 0, 0};
-    errors.push_back(wrong(where, fmt::format("no valid YAML: {}", base::printable(exception.msg))));
+    errors.push_back(indented_by_tab(text, where.line)
+                         ? wrong(where, "a tab cannot indent").hint("use spaces")
+                         : wrong(where, fmt::format("no valid YAML: {}", base::printable(exception.msg))));
   }
   return {};
 }

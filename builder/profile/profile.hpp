@@ -71,6 +71,7 @@ struct Profile {
   std::filesystem::path file;
   Guest guest;
   std::vector<Step> steps;
+  bool all_steps = true;  // false: some could not be read, so that nothing can be said about their order
   Proof proof;
 };
 

@@ -24,6 +24,18 @@ Error wrong(const Where& where, std::string message) {
   return Error(std::move(message), Exit::usage).at(where);
 }
 
+// An option's doc as a remark in brackets: " (the local directory to copy)".
+std::string remark(const Option& option) {
+  std::string_view doc = option.doc;
+  if (doc.empty()) return {};
+  if (doc.ends_with('.')) doc.remove_suffix(1);
+  std::string text(doc);
+  // Of a name such as NAT or URL the first letter stays as it is.
+  const bool name = text.size() > 1 && text[1] >= 'A' && text[1] <= 'Z';
+  if (!name && text[0] >= 'A' && text[0] <= 'Z') text[0] = static_cast<char>(text[0] - 'A' + 'a');
+  return fmt::format(" ({})", text);
+}
+
 std::string shown(std::string_view text) {
   return base::printable(text.substr(0, 80));
 }
@@ -106,10 +118,8 @@ class Reader {
       return std::nullopt;
     }
     if (!std::regex_match(*text, std::regex(option_.pattern.begin(), option_.pattern.end()))) {
-      Error error = wrong(node.where(),
-                          fmt::format("{}: '{}' does not match {}", what_, shown(*text), option_.pattern));
-      if (!option_.doc.empty()) error.hint(fmt::format("expected: {}", option_.doc));
-      errors_.push_back(std::move(error));
+      errors_.push_back(wrong(node.where(), fmt::format("{}: '{}' does not match {}{}", what_, shown(*text),
+                                                        option_.pattern, remark(option_))));
       return std::nullopt;
     }
     return text;
@@ -207,8 +217,8 @@ Options parse_options(const StageType& type, Node node, const Where& step, std::
     if (!given) {
       options.set(std::string(option.name), {}, step);
       if (option.required) {
-        errors.push_back(wrong(step, fmt::format("{}: needs '{}:'", type.name, option.name))
-                             .hint(std::string(option.doc)));
+        errors.push_back(
+            wrong(step, fmt::format("{}: needs '{}:'{}", type.name, option.name, remark(option))));
       } else if (!option.fallback.empty()) {
         options.set(std::string(option.name), fallback(type, option, step), step);
       }

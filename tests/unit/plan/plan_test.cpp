@@ -1,0 +1,136 @@
+#include "plan/plan.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "unit/plan/samples.hpp"
+
+namespace kiln::plan {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+class PlanTest : public testing::Test {
+ protected:
+  static std::vector<std::string> ids(const Plan& plan) {
+    std::vector<std::string> result;
+    for (const PlannedStep& step : plan.steps) result.push_back(step.id);
+    return result;
+  }
+  Desk desk_;
+};
+
+TEST_F(PlanTest, BaseImagesSealAndArtifactsInThatOrderAreFine) {
+  const Plan plan =
+      desk_.plan("steps: [{base_a: }, {change: }, {boots: }, {seal: }, {export: }, {secret: }]\n");
+  EXPECT_THAT(ids(plan), ElementsAre("base_a", "change", "boots", "seal", "export", "secret"));
+  for (const PlannedStep& step : plan.steps) EXPECT_NE(step.stage, nullptr);
+}
+
+TEST_F(PlanTest, AProfileNeedsABase) {
+  EXPECT_THAT(desk_.mistakes("steps: [{change: }]\n"),
+              ElementsAre("p.yml: no base stage; begin 'steps:' with one, such as base_debian"));
+}
+
+TEST_F(PlanTest, ABaseComesFirst) {
+  EXPECT_THAT(desk_.mistakes("steps:\n  - change:\n  - base_a:\n"),
+              ElementsAre("p.yml:3:5: base_a: a base has to be the first step; move it before 'change'"));
+}
+
+TEST_F(PlanTest, TwoBasesAreOneTooMany) {
+  EXPECT_THAT(
+      desk_.mistakes("steps:\n  - base_a:\n  - base_b:\n"),
+      ElementsAre("p.yml:3:5: base_b: a second base, after 'base_a' in line 2; an image has one base; to "
+                  "replace an extended one give this step its id"));
+}
+
+TEST_F(PlanTest, NothingChangesTheImageBehindAnArtifact) {
+  EXPECT_THAT(
+      desk_.mistakes("steps:\n  - base_a:\n  - seal:\n  - export:\n  - change:\n"),
+      ElementsAre(HasSubstr("p.yml:5:5: change: changes the image after 'export' in line 4 has read it")));
+}
+
+TEST_F(PlanTest, SealIsTheLastToChangeTheImage) {
+  EXPECT_THAT(
+      desk_.mistakes("steps:\n  - base_a:\n  - seal:\n  - change:\n  - export:\n"),
+      ElementsAre(HasSubstr("p.yml:4:5: change: comes after 'seal' in line 3, which has to be the last")));
+}
+
+TEST_F(PlanTest, AnUnsealedImageIsExportedOnlyWhenTheProfileSaysSo) {
+  EXPECT_THAT(desk_.mistakes("steps:\n  - base_a:\n  - export:\n"),
+              ElementsAre(HasSubstr(
+                  "p.yml:3:5: export: exports an image that no step sealed; put '- seal:' before it")));
+  EXPECT_THAT(desk_.mistakes("steps:\n  - base_a:\n  - export: {sealed: false}\n"), IsEmpty());
+}
+
+TEST_F(PlanTest, MistakesOfOptionsStagesAndOrderComeTogetherFromTopToBottom) {
+  EXPECT_THAT(
+      desk_.mistakes("steps:\n  - base_a: {x: 1}\n  - chnge:\n  - change: {number: many, tree: no/}\n"),
+      ElementsAre(HasSubstr("p.yml:2:14: base_a: unknown option 'x'; none is expected here"),
+                  "p.yml:3:5: unknown stage 'chnge', did you mean 'change'?",
+                  HasSubstr("p.yml:4:22: change: number: expected a whole number"),
+                  HasSubstr("p.yml:4:34: change: no directory at 'no/'")));
+}
+
+TEST_F(PlanTest, WhatAStageItselfRefusesIsToldAtItsStep) {
+  EXPECT_THAT(desk_.mistakes("steps:\n  - base_a:\n  - change: {text: clash, flag: true}\n"),
+              ElementsAre("p.yml:3:5: change: 'clash' does not go with 'flag'"));
+}
+
+TEST_F(PlanTest, AMistakeIsAMatterOfUsage) {
+  try {
+    desk_.plan("steps: [{change: }]\n");
+    FAIL() << "planned without a base";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.exit(), base::Exit::usage);
+  }
+}
+
+TEST_F(PlanTest, StepsAnExtendingProfileAppendsGoBeforeSealAndArtifacts) {
+  desk_.write("parent.yml", "steps: [{base_a: }, {change: }, {seal: }, {export: }]\n");
+  const Plan plan = desk_.plan(
+      "extends: parent.yml\nsteps: [{boots: }, {id: extra, change: }, {after: extra, id: third, change: }, "
+      "{secret: }]\n");
+  EXPECT_THAT(ids(plan),
+              ElementsAre("base_a", "change", "boots", "extra", "third", "seal", "export", "secret"));
+}
+
+TEST_F(PlanTest, AReplacedBaseStaysTheFirstStep) {
+  desk_.write("parent.yml", "steps: [{id: base, base_a: }, {seal: }, {export: }]\n");
+  const Plan plan = desk_.plan("extends: parent.yml\nsteps: [{id: base, base_b: }]\n");
+  EXPECT_THAT(ids(plan), ElementsAre("base", "seal", "export"));
+  EXPECT_EQ(plan.steps[0].type->name, "base_b");
+}
+
+TEST_F(PlanTest, PathsOfAnExtendedProfileStartFromItsOwnFolder) {
+  desk_.write("common/tree/f", "x");
+  desk_.write("common/parent.yml", "steps: [{base_a: }, {change: {tree: tree}}]\n");
+  const Plan plan = desk_.plan("extends: common/parent.yml\n");
+  EXPECT_EQ(plan.steps[1].options.path("tree"), desk_.path("common/tree"));
+}
+
+class SomeTools : public host::Runner {
+ public:
+  host::Finished run(const host::Command& /*command*/, const host::OnOutput& /*on_output*/) override {
+    throw std::logic_error("nothing is run for a plan");
+  }
+  std::unique_ptr<host::Process> start(const host::Command& /*command*/) override {
+    throw std::logic_error("nothing is started for a plan");
+  }
+  std::optional<std::filesystem::path> find_program(const std::string& name) override {
+    if (name == "there") return "/usr/bin/there";
+    return std::nullopt;
+  }
+};
+
+TEST_F(PlanTest, MissingToolsAreAllToldAtOnce) {
+  host::Host host = fake_host();
+  host.runner = std::make_shared<SomeTools>();
+  EXPECT_THAT(missing_tools(desk_.plan("steps: [{base_a: }]\n"), host), ElementsAre("gone"));
+  EXPECT_THAT(missing_tools(desk_.plan("steps: [{base_b: }]\n"), host), IsEmpty());
+}
+
+}  // namespace
+}  // namespace kiln::plan
