@@ -331,7 +331,7 @@ class Seal : public stage::Stage {
 
   static void add_unit(stage::Workspace& work, image::Files& files, target::Systemd& systemd,
                        const std::string& name, std::string_view text) {
-    if (!files.find(std::string(unit_folder))) files.make_directory(std::string(unit_folder), {.mode = 0755});
+    target::make_directories(files, std::string(unit_folder));
     files.write(target::join_path(std::string(unit_folder), name), std::string(text), {.mode = 0644});
     systemd.enable(name);
     work.log("added " + name + "\n");

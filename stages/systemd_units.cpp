@@ -79,7 +79,7 @@ class SystemdUnits : public stage::Stage {
             .at(options_.where("install"))
             .hint(fmt::format("remove the link {} in an earlier step", path));
       }
-      if (!files.find(std::string(folder))) files.make_directory(std::string(folder), {.mode = 0755});
+      target::make_directories(files, std::string(folder));
       files.write(path, host::read_file(work.input(unit)), {.mode = 0644});
       work.log("installed " + path + "\n");
     }

@@ -125,6 +125,14 @@ std::string resolve(image::Files& files, const std::string& path) {
   return at;
 }
 
+void make_directories(image::Files& files, const std::string& directory) {
+  std::string at = "/";
+  for (const std::string& part : parts(resolve(files, directory))) {
+    at = join_path(at, part);
+    if (!files.find(at)) files.make_directory(at, {.mode = 0755});
+  }
+}
+
 std::string parent(const std::string& path) {
   const std::size_t slash = path.find_last_of('/');
   return slash == std::string::npos || slash == 0 ? "/" : path.substr(0, slash);

@@ -22,6 +22,9 @@ std::vector<std::string> expand(image::Files& files, const std::string& pattern)
 // Throws base::Error for a circle of links.
 std::string resolve(image::Files& files, const std::string& path);
 
+// Makes a directory and those above it where they are not there yet: root's, 0755.
+void make_directories(image::Files& files, const std::string& directory);
+
 // "/etc/ssh" for "/etc/ssh/ssh_host_rsa_key", "/" for "/etc".
 std::string parent(const std::string& path);
 // `name` below `directory`, without a doubled '/'.

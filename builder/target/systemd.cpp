@@ -203,8 +203,7 @@ UnitFile Systemd::require(std::string_view unit) {
 }
 
 void Systemd::make_link(const std::string& path, const std::string& target, std::vector<std::string>& made) {
-  const std::string folder = parent(path);
-  if (!files_.find(folder)) files_.make_directory(folder, {.mode = 0755});
+  make_directories(files_, parent(path));
   files_.link(path, target);
   made.push_back(path);
 }
@@ -311,6 +310,7 @@ void Systemd::mask(std::string_view unit) {
     throw base::Error(fmt::format("masking '{}' would lose the unit file {}", unit_name(unit), path))
         .hint("disable it instead, or leave that file out");
   }
+  make_directories(files_, std::string(admin));
   files_.link(path, "/dev/null");
 }
 

@@ -1,0 +1,1 @@
+home/app/.profile

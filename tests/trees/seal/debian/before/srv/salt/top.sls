@@ -1,0 +1,1 @@
+srv/salt/top.sls

@@ -1,0 +1,1 @@
+var/cache/salt/minion/highstate.cache.p

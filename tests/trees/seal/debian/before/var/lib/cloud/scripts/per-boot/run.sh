@@ -1,0 +1,1 @@
+var/lib/cloud/scripts/per-boot/run.sh

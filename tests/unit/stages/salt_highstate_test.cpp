@@ -1,0 +1,145 @@
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "stage/key_writer.hpp"
+#include "unit/stages/fake_workspace.hpp"
+
+namespace kiln::stages {
+extern const stage::StageType salt_highstate;
+}
+
+namespace kiln::tests {
+namespace {
+
+class SaltHighstateTest : public ::testing::Test {
+ protected:
+  SaltHighstateTest() {
+    tree.file("salt/top.sls", "base: {'*': [common]}\n");
+    tree.file("salt/common/init.sls", "x: {test.nop: []}\n");
+    tree.file("salt/run.sh", "#!/bin/sh\n", 0755);
+    tree.file("pillar/top.sls", "{}\n");
+    work.fake_guest.on({"tar"}, [this](const image::Exec& exec) {
+      std::filesystem::copy_file(exec.input_file, tree / "carried.tar",
+                                 std::filesystem::copy_options::overwrite_existing);
+      return fakes::printed("");
+    });
+    answer(R"({"local": {"test_|-x_|-x_|-nop": {"result": true, "comment": "", "name": "x", "__id__": "x",
+        "__sls__": "common", "__run_num__": 0, "duration": 1.0, "changes": {}}}})");
+  }
+  // What salt-call says: a result, an exit status, a log.
+  void answer(const std::string& output, int exit = 0, const std::string& log = {}) {
+    host::Finished finished = exit == 0 ? fakes::printed(output) : fakes::failed(exit);
+    finished.out = output;
+    finished.err = log;
+    work.fake_guest.on({"salt-call"}, finished);
+  }
+  static std::string recorded(const std::string& name) {
+    return host::read_file(std::string(KILN_TESTS_DIR "/unit/target/salt/") + name);
+  }
+  std::string run(const std::string& more = ", pillar: pillar") {
+    return error_of(
+        [&] { make_stage(stages::salt_highstate, "{tree: salt" + more + "}", tree.path())->run(work); });
+  }
+
+  fakes::TempTree tree;
+  FakeWorkspace work;
+};
+
+TEST_F(SaltHighstateTest, CarriesTheTreesInAndConfiguresTheMinion) {
+  EXPECT_EQ(run(", pillar: pillar, into: /app/appliance, minion_id: ecs"), "no error");
+  EXPECT_TRUE(work.fake_guest.ran("rm -rf -- /app/appliance/salt /app/appliance/pillar"));
+  std::map<std::string, unsigned> members;
+  host::read_archive(tree / "carried.tar",
+                     [&](const host::Member& member, const auto&) { members[member.path] = member.mode; });
+  EXPECT_EQ(members.at("salt/common/init.sls"), 0644U);
+  EXPECT_EQ(members.at("salt/run.sh"), 0755U);
+  EXPECT_EQ(members.count("pillar/top.sls"), 1U);
+  const auto written = std::find_if(
+      work.fake_guest.commands.begin(), work.fake_guest.commands.end(),
+      [](const image::Exec& exec) { return exec.argv.back() == "/etc/salt/minion.d/kiln.conf"; });
+  ASSERT_NE(written, work.fake_guest.commands.end());
+  EXPECT_NE(written->input.find("    - /app/appliance/salt\n"), std::string::npos);
+  EXPECT_NE(written->input.find("id: ecs\n"), std::string::npos);
+}
+
+TEST_F(SaltHighstateTest, KeepsResultsAndSaysHowItWent) {
+  EXPECT_EQ(run(""), "no error");
+  EXPECT_EQ(nlohmann::json::parse(work.kept.at("salt.json"))["states"].size(), 1U);
+  ASSERT_EQ(work.seen.notes.size(), 1U);
+  EXPECT_EQ(work.seen.notes[0].find("1 states, 0 changed, 0 failed"), 0U);
+  EXPECT_TRUE(work.seen.warnings.empty());
+}
+
+TEST_F(SaltHighstateTest, AFailedStateFailsTheBuildNamingItsLocalFile) {
+  answer(recorded("failed.json"), 2, recorded("failed-log.txt"));
+  work.fake_guest.on({"find", "-L"}, fakes::printed("/etc/motd\n"));
+  const std::string error = run();
+  EXPECT_EQ(error.find((tree / "salt/common/init.sls").string() + ": the state 'tree' (cmd.run) failed"), 0U)
+      << error;
+  EXPECT_EQ(nlohmann::json::parse(work.kept.at("salt.json"))["states"].size(), 5U);
+}
+
+TEST_F(SaltHighstateTest, SecretsOfPrivateFilesAreNeitherKeptNorLogged) {
+  answer(recorded("failed.json"), 2, recorded("failed-log.txt"));
+  work.fake_guest.on({"find", "-L"}, fakes::printed("/etc/motd\n"));
+  run();
+  EXPECT_TRUE(work.fake_guest.ran("find -L /etc/motd /root/secret.env -maxdepth 0 -perm /077 -print"));
+  EXPECT_EQ(work.kept.at("salt.json").find("SECRET"), std::string::npos);
+  EXPECT_NE(work.kept.at("salt.json").find("+hello"), std::string::npos);
+  EXPECT_EQ(work.logged.find("SECRET"), std::string::npos) << work.logged;
+  EXPECT_NE(work.logged.find("Executing state file.managed for [/root/secret.env]"), std::string::npos);
+}
+
+TEST_F(SaltHighstateTest, PackagesThatWereStillMissingAreNamed) {
+  nlohmann::json output = nlohmann::json::parse(recorded("failed.json"));
+  for (auto& [tag, state] : output["local"].items()) state["result"] = true;
+  answer(output.dump());
+  EXPECT_EQ(run(), "no error");
+  EXPECT_EQ(work.seen.warnings,
+            std::vector<std::string>{
+                "the highstate installed tree; add it to the packages step, where it is faster"});
+}
+
+TEST_F(SaltHighstateTest, RenderErrorsComeWithWhatSaltLogged) {
+  answer(recorded("pillar.json"), 5,
+         "[CRITICAL] Rendering SLS 'bad' failed, render error:\nJinja syntax error; line 1\n");
+  const std::string error = run();
+  EXPECT_NE(error.find("Salt could not render the states: Pillar failed to render"), std::string::npos)
+      << error;
+  EXPECT_NE(error.find("Jinja syntax error; line 1"), std::string::npos) << error;
+}
+
+TEST_F(SaltHighstateTest, SaltCallThatSaysNothingIsAnError) {
+  answer("", 1, "[ERROR   ] disk full\n");
+  const std::string error = run();
+  EXPECT_NE(error.find("salt-call ended with exit status 1 and printed no result"), std::string::npos)
+      << error;
+  EXPECT_NE(error.find("disk full"), std::string::npos) << error;
+}
+
+TEST_F(SaltHighstateTest, AnImageWithoutSaltIsAnErrorWithTheWayOut) {
+  work.fake_guest.on({"test", "-x"}, fakes::failed(1));
+  EXPECT_NE(run().find("the image has no salt-call; add a salt_install step"), std::string::npos);
+}
+
+TEST_F(SaltHighstateTest, MistakesInTheTreesAreToldBeforeAnythingRuns) {
+  const host::Host host = work.host();
+  const auto described = [&] {
+    stage::KeyWriter key(host);
+    return error_of([&] {
+      make_stage(stages::salt_highstate, "{tree: salt, pillar: pillar}", tree.path())->describe(key);
+    });
+  };
+  EXPECT_EQ(described(), "no error");
+  tree.file("pillar/key.sls",
+            "key: |\n  -----BEGIN "
+            "PRIVATE KEY-----\n  MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwgg\n");
+  EXPECT_NE(described().find("the pillar tree holds a private key"), std::string::npos);
+  std::filesystem::remove(tree / "salt/top.sls");
+  EXPECT_NE(described().find("has no top.sls"), std::string::npos);
+  EXPECT_NE(run().find("has no top.sls"), std::string::npos);
+  EXPECT_TRUE(work.fake_guest.commands.empty());
+}
+
+}  // namespace
+}  // namespace kiln::tests
