@@ -73,6 +73,25 @@ std::string panic_line(std::string_view console) {
   return std::string(console.substr(at, end == std::string_view::npos ? end : end - at));
 }
 
+std::string plain(std::string_view console) {
+  std::string out;
+  for (std::size_t i = 0; i < console.size(); ++i) {
+    if (console[i] == '\r') continue;
+    if (console[i] != '\x1b') {
+      out += console[i];
+      continue;
+    }
+    // ESC [ parameters letter, or ESC and one character.
+    if (i + 1 < console.size() && console[i + 1] == '[') {
+      i += 2;
+      while (i < console.size() && (console[i] < '@' || console[i] > '~')) ++i;
+    } else {
+      ++i;
+    }
+  }
+  return base::printable(out);
+}
+
 struct Machine::State {
   host::Host host;
   MachineOptions options;
@@ -166,14 +185,8 @@ std::string Machine::console() const {
 
 Error Machine::error(const std::string& message) const {
   Error error(message);
-  const std::string text = console();
-  if (text.empty()) {
-    error.detail("(the console is empty)");
-  } else {
-    std::string clean = text;
-    std::erase(clean, '\r');
-    error.detail(base::printable(base::last_lines(clean, lines_in_errors)));
-  }
+  const std::string text = base::last_lines(plain(console()), lines_in_errors);
+  error.detail(text.empty() ? "(the console is empty)" : text);
   return error;
 }
 
@@ -251,10 +264,11 @@ void Machine::quit() {
 
 bool Machine::screenshot(const fs::path& png_file) {
   State& own = *state_;
-  if (own.ended) return false;
   const fs::path raw = own.options.scratch / "screen.ppm";
   std::optional<Picture> picture;
+  if (!own.ended) own.ended = own.process->wait(milliseconds(0));
   try {
+    if (own.ended) throw Error("QEMU has ended");
     own.qmp->execute("screendump", nlohmann::json({{"filename", raw.string()}}).dump());
     picture = parse_ppm(read_from(raw, 0));
     std::error_code ignored;
@@ -269,10 +283,9 @@ bool Machine::screenshot(const fs::path& png_file) {
     // A QEMU without PNG, or one that has just died: what was had so far will do.
   }
   if (!picture || picture->blank()) {
-    std::string text = console();
+    const std::string text = plain(console());
     if (base::trim(text).empty()) return false;
-    std::erase(text, '\r');
-    picture = render(base::last_lines(base::printable(text), 40), 132);
+    picture = render(base::last_lines(text, 40), 132);
   }
   host::write_file(png_file, png(*picture));
   return true;

@@ -49,6 +49,9 @@ std::vector<std::pair<int, int>> forwarded_ports(std::string_view info_usernet);
 // panic".
 std::string panic_line(std::string_view console);
 
+// A console's text for people: without carriage returns, colours and cursor moves.
+std::string plain(std::string_view console);
+
 class Machine {
  public:
   // Throws base::Error when QEMU is missing or does not start, with its own words.

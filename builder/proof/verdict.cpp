@@ -1,0 +1,58 @@
+#include "proof/verdict.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.hpp"
+
+namespace kiln::proof {
+
+std::string Verdict::json() const {
+  auto list = nlohmann::json::array();
+  for (const auto& check : checks) {
+    list.push_back({{"kind", check.kind},
+                    {"name", check.name},
+                    {"passed", check.passed},
+                    {"ran", check.ran},
+                    {"detail", check.detail},
+                    {"seconds", check.seconds}});
+  }
+  const nlohmann::json value = {{"proven", proven},
+                                {"inside", inside},
+                                {"firmware", firmware},
+                                {"accel", accel},
+                                {"boot_seconds", boot_seconds},
+                                {"seconds", seconds},
+                                {"image_sha256", image_sha256},
+                                {"checks", std::move(list)}};
+  // What was seen in a guest may be no UTF-8.
+  return value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+Verdict Verdict::from_json(const std::string& text) {
+  try {
+    const auto value = nlohmann::json::parse(text);
+    Verdict verdict;
+    value.at("proven").get_to(verdict.proven);
+    value.at("inside").get_to(verdict.inside);
+    value.at("firmware").get_to(verdict.firmware);
+    value.at("accel").get_to(verdict.accel);
+    value.at("boot_seconds").get_to(verdict.boot_seconds);
+    value.at("seconds").get_to(verdict.seconds);
+    value.at("image_sha256").get_to(verdict.image_sha256);
+    for (const auto& entry : value.at("checks")) {
+      CheckResult check;
+      entry.at("kind").get_to(check.kind);
+      entry.at("name").get_to(check.name);
+      entry.at("passed").get_to(check.passed);
+      entry.at("ran").get_to(check.ran);
+      entry.at("detail").get_to(check.detail);
+      entry.at("seconds").get_to(check.seconds);
+      verdict.checks.push_back(std::move(check));
+    }
+    return verdict;
+  } catch (const nlohmann::json::exception& error) {
+    throw base::Error(std::string("this is no verdict: ") + error.what());
+  }
+}
+
+}  // namespace kiln::proof
