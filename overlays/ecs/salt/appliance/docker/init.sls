@@ -10,6 +10,7 @@ docker-config:
         - source: salt://appliance/docker/daemon.json
       - /etc/containerd/config.toml:
         - source: salt://appliance/docker/containerd.toml
+        - template: jinja
     - makedirs: true
     - require_in:
       - pkg: packages
