@@ -1,0 +1,204 @@
+// What can be tested of a mounted layer without mounting: its files, in a folder that plays the layer.
+#include "image/mount.hpp"
+
+#include <filesystem>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.hpp"
+#include "fakes/host.hpp"
+#include "host/archive.hpp"
+#include "host/atomic_file.hpp"
+
+namespace kiln::image {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class Folder : public Mount {
+ public:
+  explicit Folder(fs::path root) : root_(std::move(root)) {}
+  [[nodiscard]] const fs::path& root() const override { return root_; }
+  void close() override {}
+
+ private:
+  fs::path root_;
+};
+
+class MountedFiles : public ::testing::Test {
+ protected:
+  // `outside` is beside the layer: nothing may read or change it.
+  MountedFiles()
+      : tree_({{"outside/secret", "of the host"},
+               {"layer/etc/passwd", "root:x:0:0::/root:/bin/sh\n"},
+               {"layer/usr/lib/"},
+               {"layer/var/empty/"}}),
+        folder_(tree_ / "layer"),
+        files_(mounted_files(folder_)) {}
+  Attributes mine(unsigned mode) const {
+    return {mode, static_cast<int>(::getuid()), static_cast<int>(::getgid())};
+  }
+  std::string owner() const { return std::to_string(::getuid()); }
+  std::string group() const { return std::to_string(::getgid()); }
+  host::Member member(const std::string& path, char kind, const std::string& content) const {
+    host::Member one;
+    one.path = path;
+    one.kind = kind;
+    one.mode = kind == 'd' ? 0750 : 0640;
+    one.owner = owner();
+    one.group = group();
+    one.mtime = 1600000000;
+    (kind == 'l' ? one.target : one.content) = content;
+    return one;
+  }
+  unsigned mode_of(const std::string& path) const {
+    struct stat status{};
+    ::lstat((tree_ / ("layer" + path)).c_str(), &status);
+    return status.st_mode & 07777U;
+  }
+
+  fakes::TempTree tree_;
+  Folder folder_;
+  std::unique_ptr<Files> files_;
+};
+
+TEST_F(MountedFiles, an_absolute_link_is_resolved_in_the_layer) {
+  tree_.link("layer/etc/link", (tree_ / "outside/secret").string());
+  tree_.link("layer/etc/root", "/etc/passwd");
+  EXPECT_THROW(files_->read("/etc/link"), base::Error);
+  EXPECT_THAT(files_->read("/etc/root"), HasSubstr("root:x:0"));
+}
+
+TEST_F(MountedFiles, dots_and_links_on_the_way_do_not_lead_out) {
+  tree_.link("layer/up", "../outside");
+  EXPECT_THROW(files_->read("/up/secret"), base::Error);
+  EXPECT_THROW(files_->read("/../outside/secret"), base::Error);
+  EXPECT_FALSE(files_->find("/up/secret").has_value());
+  EXPECT_THROW(files_->write("/up/new", "x", mine(0644)), base::Error);
+  files_->remove("/up/secret");
+  EXPECT_EQ(host::read_file(tree_ / "outside/secret"), "of the host");
+}
+
+TEST_F(MountedFiles, writing_replaces_a_link_and_not_what_it_leads_to) {
+  tree_.link("layer/etc/link", "passwd");
+  files_->write("/etc/link", "new", mine(0600));
+  EXPECT_EQ(files_->find("/etc/link")->kind, 'f');
+  EXPECT_EQ(files_->find("/etc/link")->mode, 0600U);
+  EXPECT_THAT(files_->read("/etc/passwd"), HasSubstr("root:x:0"));
+}
+
+TEST_F(MountedFiles, writing_needs_the_parent_and_leaves_nothing_when_it_fails) {
+  EXPECT_THROW(files_->write("/none/file", "x", mine(0644)), base::Error);
+  EXPECT_THROW(files_->write("/usr", "x", mine(0644)), base::Error);
+  EXPECT_THAT(files_->list("/"), ElementsAre("etc", "usr", "var"));
+}
+
+TEST_F(MountedFiles, tells_kind_mode_size_and_target) {
+  tree_.link("layer/etc/link", "nowhere");
+  ::mkfifo((tree_ / "layer/etc/fifo").c_str(), 0600);
+  EXPECT_EQ(files_->find("/etc")->kind, 'd');
+  EXPECT_EQ(files_->find("/")->kind, 'd');
+  EXPECT_EQ(files_->find("/etc/link")->kind, 'l');
+  EXPECT_EQ(files_->find("/etc/link")->target, "nowhere");
+  EXPECT_EQ(files_->find("/etc/passwd")->size, 26U);
+  EXPECT_EQ(files_->find("/etc/fifo")->kind, '?');
+  EXPECT_FALSE(files_->find("/etc/passwd/below").has_value());
+  EXPECT_FALSE(files_->find("/none/at/all").has_value());
+  EXPECT_THROW(files_->read("/etc/fifo"), base::Error);
+}
+
+TEST_F(MountedFiles, makes_directories_and_sets_those_that_are_there) {
+  files_->make_directory("/etc/new", mine(0700));
+  EXPECT_EQ(mode_of("/etc/new"), 0700U);
+  files_->make_directory("/etc/new", mine(0751));
+  EXPECT_EQ(mode_of("/etc/new"), 0751U);
+  EXPECT_THROW(files_->make_directory("/etc/passwd", mine(0755)), base::Error);
+  EXPECT_THROW(files_->make_directory("/none/new", mine(0755)), base::Error);
+}
+
+TEST_F(MountedFiles, links_replace_links_and_files_but_no_directory) {
+  files_->link("/etc/one", "a");
+  files_->link("/etc/one", "b");
+  EXPECT_EQ(files_->find("/etc/one")->target, "b");
+  files_->write("/etc/file", "x", mine(0644));
+  files_->link("/etc/file", "c");
+  EXPECT_EQ(files_->find("/etc/file")->target, "c");
+  EXPECT_THROW(files_->link("/usr", "d"), base::Error);
+}
+
+TEST_F(MountedFiles, removes_with_all_below_but_not_what_a_link_leads_to) {
+  tree_.file("layer/opt/a/b/c", "x");
+  tree_.link("layer/opt/a/out", (tree_ / "outside").string());
+  tree_.link("layer/opt/a/etc", "/etc");
+  files_->remove("/opt/a");
+  EXPECT_FALSE(files_->find("/opt/a").has_value());
+  EXPECT_TRUE(files_->find("/opt").has_value());
+  EXPECT_TRUE(files_->find("/etc/passwd").has_value());
+  EXPECT_EQ(host::read_file(tree_ / "outside/secret"), "of the host");
+  EXPECT_NO_THROW(files_->remove("/opt/a"));
+  EXPECT_NO_THROW(files_->remove("/not/there"));
+}
+
+TEST_F(MountedFiles, setting_a_links_attributes_leaves_what_it_leads_to) {
+  tree_.link("layer/etc/link", "passwd");
+  const unsigned before = mode_of("/etc/passwd");
+  files_->set_attributes("/etc/link", mine(0777));
+  EXPECT_EQ(mode_of("/etc/passwd"), before);
+  files_->set_attributes("/etc/passwd", mine(0600));
+  EXPECT_EQ(mode_of("/etc/passwd"), 0600U);
+  EXPECT_THROW(files_->set_attributes("/none", mine(0600)), base::Error);
+}
+
+TEST_F(MountedFiles, unpacks_modes_links_and_times_and_keeps_links_to_directories) {
+  tree_.link("layer/lib", "usr/lib");
+  const auto tar = tree_ / "x.tar";
+  host::write_archive(
+      tar, host::Format::tar,
+      {member("lib", 'd', ""), member("lib/mod", 'd', ""), member("lib/mod/file", 'f', "content"),
+       member("lib/mod/link", 'l', "/etc/passwd"), member("var/empty", 'f', "now a file")});
+  files_->unpack(tar, "/");
+  EXPECT_EQ(files_->find("/lib")->kind, 'l');
+  EXPECT_EQ(files_->read("/usr/lib/mod/file"), "content");
+  EXPECT_EQ(mode_of("/usr/lib/mod"), 0750U);
+  EXPECT_EQ(mode_of("/usr/lib/mod/file"), 0640U);
+  EXPECT_EQ(files_->find("/usr/lib/mod/link")->target, "/etc/passwd");
+  EXPECT_EQ(files_->read("/var/empty"), "now a file");
+  for (const std::string path : {"layer/usr/lib/mod", "layer/usr/lib/mod/file"}) {
+    struct stat status{};
+    ASSERT_EQ(::stat((tree_ / path).c_str(), &status), 0);
+    EXPECT_EQ(status.st_mtime, 1600000000) << path;
+  }
+}
+
+TEST_F(MountedFiles, unpacks_below_a_directory_and_asks_the_image_for_names) {
+  tree_.file("layer/etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:" + owner() + ":1::/home/app:/bin/sh\n");
+  tree_.file("layer/etc/group", "root:x:0:\napp:x:" + group() + ":\n");
+  host::Member one = member("file", 'f', "x");
+  one.owner = "app";
+  one.group = "app";
+  const auto tar = tree_ / "x.tar";
+  host::write_archive(tar, host::Format::tar, {one});
+  files_->unpack(tar, "/usr/lib");
+  EXPECT_EQ(files_->find("/usr/lib/file")->uid, static_cast<int>(::getuid()));
+  one.owner = "stranger";
+  host::write_archive(tar, host::Format::tar, {one});
+  try {
+    files_->unpack(tar, "/");
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("'stranger', whom /etc/passwd of the image does not know"));
+  }
+}
+
+TEST_F(MountedFiles, copies_out_what_a_link_in_the_layer_leads_to) {
+  tree_.link("layer/vmlinuz", "/etc/passwd");
+  files_->copy_out("/vmlinuz", tree_ / "out");
+  EXPECT_THAT(host::read_file(tree_ / "out"), HasSubstr("root:x:0"));
+}
+
+}  // namespace
+}  // namespace kiln::image
