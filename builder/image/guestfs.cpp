@@ -6,12 +6,16 @@
 #include <cstdlib>
 #include <fmt/format.h>
 #include <guestfs.h>
+#include <map>
 #include <memory>
 #include <sys/stat.h>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
+#include "host/archive.hpp"
 #include "host/atomic_file.hpp"
 #include "host/temp_dir.hpp"
+#include "image/disk.hpp"
 #include "image/mount.hpp"
 
 namespace kiln::image {
@@ -42,7 +46,7 @@ using List = std::unique_ptr<char*, FreeList>;
 
 class GuestfsFiles : public Files {
  public:
-  GuestfsFiles(const std::filesystem::path& image, bool read_only, bool force_tcg)
+  GuestfsFiles(const std::filesystem::path& image, const std::string& format, bool read_only, bool force_tcg)
       : image_(image), g_(guestfs_create()) {
     if (g_ == nullptr) throw Error("libguestfs cannot be initialised", Exit::missing);
     try {
@@ -57,10 +61,10 @@ class GuestfsFiles : public Files {
       }
       if (read_only) {
         done(guestfs_add_drive_opts(g_, image.c_str(), GUESTFS_ADD_DRIVE_OPTS_READONLY, 1,
-                                    GUESTFS_ADD_DRIVE_OPTS_FORMAT, "qcow2", -1),
+                                    GUESTFS_ADD_DRIVE_OPTS_FORMAT, format.c_str(), -1),
              "adding the disk");
       } else {
-        done(guestfs_add_drive_opts(g_, image.c_str(), GUESTFS_ADD_DRIVE_OPTS_FORMAT, "qcow2",
+        done(guestfs_add_drive_opts(g_, image.c_str(), GUESTFS_ADD_DRIVE_OPTS_FORMAT, format.c_str(),
                                     GUESTFS_ADD_DRIVE_OPTS_DISCARD, "besteffort", -1),
              "adding the disk");
       }
@@ -142,6 +146,12 @@ class GuestfsFiles : public Files {
 
   void make_directory(const std::string& path, const Attributes& attributes) override {
     const auto before = find(path);
+    if (before && before->kind == 'l') {
+      // What the link leads to has to be a directory; it gets the attributes, as it would on a mounted layer.
+      const Text real(guestfs_realpath(g_, path.c_str()));
+      if (!real) fail(fmt::format("making the directory '{}'", path));
+      return make_directory(real.get(), attributes);
+    }
     if (!before) done(guestfs_mkdir(g_, path.c_str()), fmt::format("making the directory '{}'", path));
     set_attributes(path, attributes);
   }
@@ -156,15 +166,44 @@ class GuestfsFiles : public Files {
   }
 
   void set_attributes(const std::string& path, const Attributes& attributes) override {
+    const auto there = find(path);
+    if (!there) throw Error(fmt::format("cannot set the mode of {} in the image: it does not exist", path));
     done(guestfs_lchown(g_, attributes.uid, attributes.gid, path.c_str()),
          fmt::format("setting the owner of '{}'", path));
+    if (there->kind == 'l') return;  // a link has no mode, and chmod would change what it leads to
     done(guestfs_chmod(g_, static_cast<int>(attributes.mode), path.c_str()),
          fmt::format("setting the mode of '{}'", path));
   }
 
   void unpack(const std::filesystem::path& tar, const std::string& directory) override {
     done(guestfs_mkdir_p(g_, directory.c_str()), fmt::format("making the directory '{}'", directory));
-    done(guestfs_tar_in_opts(g_, tar.c_str(), directory.c_str(), GUESTFS_TAR_IN_OPTS_XATTRS, 1, -1),
+    // The appliance's tar replaces a link by the directory of that name (and /lib is one on a merged system),
+    // and it takes owners' names for those of the appliance. So an archive in which either matters is
+    // rewritten first.
+    Translation translation(*this, directory);
+    bool as_it_is = true;
+    host::read_archive(tar, [&](const host::Member& member, const auto&) {
+      as_it_is = translation.same(member) && as_it_is;
+    });
+    if (as_it_is) {
+      done(guestfs_tar_in_opts(g_, tar.c_str(), directory.c_str(), GUESTFS_TAR_IN_OPTS_XATTRS, 1, -1),
+           fmt::format("unpacking '{}' below '{}'", tar.string(), directory));
+      return;
+    }
+    const host::TempDir local;
+    std::vector<host::Member> members;
+    host::read_archive(tar, [&](const host::Member& member, const std::function<std::string()>& content) {
+      auto changed = translation.changed(member);
+      if (!changed) return;
+      if (member.kind == 'f') {
+        changed->source = local.path() / fmt::format("{}", members.size());
+        host::write_file(changed->source, content(), 0600);
+      }
+      members.push_back(std::move(*changed));
+    });
+    const auto rewritten = local.path() / "rewritten.tar";
+    host::write_archive(rewritten, host::Format::tar, members);
+    done(guestfs_tar_in(g_, rewritten.c_str(), "/"),
          fmt::format("unpacking '{}' below '{}'", tar.string(), directory));
   }
 
@@ -175,6 +214,64 @@ class GuestfsFiles : public Files {
   void discard_free() override { done(guestfs_fstrim(g_, "/", -1), "discarding free blocks"); }
 
  private:
+  // What members of an archive are in the image: paths without links on the way, owners as numbers.
+  class Translation {
+   public:
+    Translation(GuestfsFiles& files, const std::string& directory)
+        : files_(files), base_(directory == "/" ? "" : directory) {}
+
+    bool same(const host::Member& member) {
+      const auto now = changed(member);
+      return now && "/" + now->path == base_ + "/" + member.path && now->owner == member.owner &&
+             now->group == member.group;
+    }
+
+    // nullopt: a directory that is already there as a link to one.
+    std::optional<host::Member> changed(const host::Member& member) {
+      host::Member now = member;
+      const std::string path = base_ + "/" + member.path;
+      const std::size_t slash = path.rfind('/');
+      now.path = (real_folder(path.substr(0, slash)) + path.substr(slash)).substr(1);
+      if (member.kind == 'd' && real_folder(path) != "/" + now.path) return std::nullopt;
+      now.owner = id_of(member.owner, "/etc/passwd");
+      now.group = id_of(member.group, "/etc/group");
+      return now;
+    }
+
+   private:
+    // A directory's own place; itself when it does not exist yet. "" is the root.
+    const std::string& real_folder(const std::string& path) {
+      const auto known = folders_.find(path);
+      if (known != folders_.end()) return known->second;
+      std::string real;
+      if (!path.empty()) {
+        const std::size_t slash = path.rfind('/');
+        real = real_folder(path.substr(0, slash)) + path.substr(slash);
+        const auto there = files_.find(real);
+        if (there && there->kind == 'l') {
+          const Text leads(guestfs_realpath(files_.g_, real.c_str()));
+          // A link to nothing is replaced, as tar would.
+          if (leads) real = leads.get();
+        }
+      }
+      return folders_.emplace(path, real).first->second;
+    }
+
+    std::string id_of(const std::string& owner, const std::string& list) {
+      if (!owner.empty() && owner.find_first_not_of("0123456789") == std::string::npos) return owner;
+      if (owner == "root") return "0";
+      for (const std::string& line : base::lines(files_.read(list))) {
+        const std::vector<std::string> fields = base::split(line, ':');
+        if (fields.size() > 2 && fields[0] == owner) return fields[2];
+      }
+      throw Error("the archive has files of '" + owner + "', whom " + list + " of the image does not know");
+    }
+
+    GuestfsFiles& files_;
+    std::string base_;
+    std::map<std::string, std::string> folders_;
+  };
+
   [[noreturn]] void fail(const std::string& doing) const {
     const char* reason = guestfs_last_error(g_);
     throw Error(
@@ -196,7 +293,7 @@ class GuestfsFiles : public Files {
       if (std::find(linux_file_systems.begin(), linux_file_systems.end(), type) == linux_file_systems.end())
         continue;
       const Text label(guestfs_vfs_label(g_, device.c_str()));
-      if (label && std::string(label.get()) == "cloudimg-rootfs") return device;
+      if (label && std::string(label.get()) == root_label) return device;
       candidates.push_back(device);
     }
     if (candidates.size() == 1) return candidates.front();
@@ -212,9 +309,9 @@ class GuestfsFiles : public Files {
 
 }  // namespace
 
-std::unique_ptr<Files> guestfs_files(const host::Host& /*host*/, const std::filesystem::path& image,
+std::unique_ptr<Files> guestfs_files(const host::Host& host, const std::filesystem::path& image,
                                      bool read_only, bool force_tcg) {
-  return std::make_unique<GuestfsFiles>(image, read_only, force_tcg);
+  return std::make_unique<GuestfsFiles>(image, disk_info(host, image).format, read_only, force_tcg);
 }
 
 }  // namespace kiln::image
