@@ -136,35 +136,39 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
   const auto on = [&](std::initializer_list<std::string_view> verbs) {
     return std::find(verbs.begin(), verbs.end(), name) != verbs.end();
   };
+  const auto value = [&](const char* option, std::string& into, const char* type, const char* help) {
+    verb.add_option(option, into, help)->type_name(type);
+  };
   if (on({"check", "plan", "build"})) {
     verb.add_option("PROFILE", raw.arguments,
                     "a path, or a name below ./profiles or <prefix>/share/kiln/profiles")
-        ->required();
+        ->required()
+        ->type_name("");
   }
   if (on({"boot"})) {
-    verb.add_option("IMAGE", raw.arguments, "the disk image to boot")->required()->expected(1);
-    verb.add_option("--profile", raw.profile,
-                    "the profile whose checks are run; without it only the boot is looked at");
-    verb.add_option("--firmware", raw.firmware, "bios or uefi, instead of what the profile says");
+    verb.add_option("IMAGE", raw.arguments, "the disk image to boot")->required()->expected(1)->type_name("");
+    value("--profile", raw.profile, "PROFILE",
+          "whose checks are run; default those of image.json beside the image");
+    value("--firmware", raw.firmware, "bios|uefi", "instead of what the profile says");
   }
   if (on({"stages"})) {
-    verb.add_option("NAME", raw.arguments, "the stage to explain")->expected(0, 1);
+    verb.add_option("NAME", raw.arguments, "the stage to explain")->expected(0, 1)->type_name("");
     verb.add_flag("--schema", raw.schema, "print the JSON Schema of profiles");
     verb.add_flag("--markdown", raw.markdown, "print the table as Markdown");
   }
   if (on({"plan", "build", "boot", "doctor"})) {
-    verb.add_option("--store", raw.store,
-                    "where layers are kept; default ~/.cache/kiln, for root /var/cache/kiln");
+    value("--store", raw.store, "DIR",
+          "where layers are kept; default ~/.cache/kiln, for root /var/cache/kiln");
   }
+  if (on({"build"})) value("--output", raw.output, "DIR", "where results go; default ./out/PROFILE");
+  if (on({"boot"})) value("--output", raw.output, "DIR", "where reports go; default ./out/boot-IMAGE");
   if (on({"build", "boot"})) {
-    verb.add_option("--output", raw.output, "where results go; default ./out/PROFILE");
-    verb.add_option("--events", raw.events, "write progress to this file, one JSON object a line");
-    verb.add_option("--timeout", raw.timeout, "limit of a step or boot, such as 90s, 15m or 2h");
+    value("--events", raw.events, "FILE", "write progress to it, one JSON object a line");
+    value("--timeout", raw.timeout, "TIME", "limit of a step or boot, such as 90s, 15m or 2h");
   }
-  if (on({"plan", "build"})) verb.add_option("--until", raw.until, "stop behind this step");
+  if (on({"plan", "build"})) value("--until", raw.until, "STEP", "stop behind this step");
   if (on({"build", "boot", "doctor"})) {
-    verb.add_option("--accel", raw.accel,
-                    "auto, kvm or tcg; auto takes KVM when it is proven to run a kernel");
+    value("--accel", raw.accel, "auto|kvm|tcg", "auto takes KVM when it is proven to run a kernel");
   }
   if (on({"build"})) {
     verb.add_flag("--no-boot", raw.no_boot, "publish without a proof; image.json says so");
@@ -200,7 +204,8 @@ std::vector<std::string> option_names(const CLI::App& verb) {
 
 // CLI11's own words do for values that are missing; for what it does not know a guess says more.
 Error translated(const CLI::ParseError& error, const CLI::App& verb) {
-  const std::string see = fmt::format("see kiln {} --help", verb.get_name());
+  const bool top = verb.get_name() == "kiln";
+  const std::string see = top ? "see kiln --help" : fmt::format("see kiln {} --help", verb.get_name());
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
     const std::vector<std::string> extras = verb.remaining();
     if (!extras.empty() && extras.front().starts_with('-')) {
@@ -239,7 +244,7 @@ int dispatch(const std::vector<std::string>& words, const host::Host& host, cons
     std::vector<std::string> reversed(words.rbegin(), words.rend() - (top ? 0 : 1));
     parser.parse(std::move(reversed));
   } catch (const CLI::CallForHelp&) {
-    out << parser.help();
+    out << parser.help(top ? "" : "kiln");
     return 0;
   } catch (const CLI::CallForVersion& version) {
     out << version.what() << '\n';

@@ -1,0 +1,150 @@
+#include "cli/app.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "host/temp_dir.hpp"
+#include "unit/cli/command_line.hpp"
+
+namespace kiln::cli {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::Not;
+using testing::StartsWith;
+
+const std::string kMinimal = std::string(KILN_SOURCE_DIR) + "/profiles/minimal.yml";
+
+class AppTest : public testing::Test {
+ protected:
+  CommandLine kiln_;
+};
+
+TEST_F(AppTest, EveryVerbHasHelpWithAnExampleOfItself) {
+  for (const std::string verb : {"check", "plan", "build", "boot", "stages", "doctor"}) {
+    const Said said = kiln_.run({verb, "--help"});
+    EXPECT_EQ(said.status, 0) << verb;
+    EXPECT_THAT(said.out, HasSubstr("Example:\n  kiln " + verb)) << verb;
+    EXPECT_THAT(said.out, HasSubstr("Usage: kiln " + verb)) << verb;
+    EXPECT_EQ(said.err, "") << verb;
+  }
+}
+
+TEST_F(AppTest, HelpNamesEveryVerbAndTheExitStatuses) {
+  const Said said = kiln_.run({"--help"});
+  EXPECT_EQ(said.status, 0);
+  for (const char* verb : {"check", "plan", "build", "boot", "stages", "doctor"})
+    EXPECT_THAT(said.out, HasSubstr(verb));
+  EXPECT_THAT(said.out, HasSubstr("Exit status: 0 done"));
+}
+
+TEST_F(AppTest, VersionGoesToStdout) {
+  const Said said = kiln_.run({"--version"});
+  EXPECT_EQ(said.status, 0);
+  EXPECT_THAT(said.out, StartsWith("kiln 0."));
+}
+
+TEST_F(AppTest, NoVerbIsAMistakeOfUsage) {
+  const Said said = kiln_.run({});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_EQ(said.out, "");
+  EXPECT_THAT(said.err, HasSubstr("error: no verb"));
+}
+
+TEST_F(AppTest, AnUnknownVerbGetsAGuess) {
+  const Said said = kiln_.run({"biuld", "minimal"});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("error: unknown verb 'biuld', did you mean 'build'?"));
+}
+
+TEST_F(AppTest, AnUnknownOptionGetsAGuess) {
+  Said said = kiln_.run({"build", "--acel", "tcg", "minimal"});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err,
+              HasSubstr("error: unknown option '--acel', did you mean '--accel'?; see kiln build --help"));
+  said = kiln_.run({"build", "--untli=seal", "minimal"});
+  EXPECT_THAT(said.err, HasSubstr("error: unknown option '--untli', did you mean '--until'?"));
+  said = kiln_.run({"--hlep"});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("error: unknown option '--hlep', did you mean '--help'?; see kiln --help"));
+}
+
+TEST_F(AppTest, OptionsAreTakenOnlyWhereTheyMeanSomething) {
+  EXPECT_EQ(kiln_.run({"check", "--store", "/x", kMinimal}).status, 2);
+  EXPECT_EQ(kiln_.run({"stages", "--until", "seal"}).status, 2);
+  EXPECT_EQ(kiln_.run({"plan", "--no-boot", kMinimal}).status, 2);
+}
+
+TEST_F(AppTest, MissingArgumentsAreAMistakeOfUsage) {
+  for (const std::string verb : {"check", "plan", "build", "boot"}) {
+    const Said said = kiln_.run({verb});
+    EXPECT_EQ(said.status, 2) << verb;
+    EXPECT_THAT(said.err, HasSubstr("required")) << verb;
+  }
+  EXPECT_EQ(kiln_.run({"build", kMinimal, "--store"}).status, 2);
+}
+
+TEST_F(AppTest, WordsForChoicesAndTimesAreChecked) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> wrong = {
+      {{"--accel", "kwm"}, "--accel: unknown 'kwm', did you mean 'kvm'?"},
+      {{"--timeout", "soon"}, "--timeout: expected a time such as 90s, 15m or 2h, got 'soon'"},
+      {{"--timeout", "0"}, "--timeout: expected a time"},
+      {{"--timeout", "99999999999h"}, "--timeout: expected a time"},
+      {{"--timeout", "-5s"}, "--timeout"}};
+  for (const auto& [words, message] : wrong) {
+    const Said said = kiln_.run({"build", kMinimal, "--store", "/nonexistent/x", words[0], words[1]});
+    EXPECT_EQ(said.status, 2) << words[1];
+    EXPECT_THAT(said.err, HasSubstr(message));
+  }
+  EXPECT_THAT(kiln_.run({"boot", "x.qcow2", "--firmware", "efi"}).err,
+              HasSubstr("--firmware: unknown 'efi', did you mean 'uefi'?"));
+}
+
+TEST_F(AppTest, WithoutAHomeAStoreHasToBeNamed) {
+  const Said said = kiln_.run({"plan", kMinimal});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("say --store DIRECTORY"));
+}
+
+TEST_F(AppTest, TheStoreLiesInTheCacheOfTheUser) {
+  // A store that is a file cannot be opened: the error names the path that was chosen.
+  const host::TempDir dir;
+  std::filesystem::create_directories(dir.path() / ".cache");
+  std::ofstream(dir.path() / ".cache" / "kiln") << "no store";
+  kiln_.env = {{"HOME", dir.path().string()}};
+  EXPECT_THAT(kiln_.run({"plan", kMinimal}).err, HasSubstr((dir.path() / ".cache/kiln").string()));
+  std::ofstream(dir.path() / "kiln") << "no store";
+  kiln_.env["XDG_CACHE_HOME"] = dir.path().string();
+  EXPECT_THAT(kiln_.run({"plan", kMinimal}).err, HasSubstr((dir.path() / "kiln").string()));
+}
+
+TEST_F(AppTest, WithJsonAnErrorIsAnObjectTooAndTextStaysOnStderr) {
+  const Said said = kiln_.run({"check", "--json", "no/such.yml"});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("error: no/such.yml: no such file"));
+  const json object = json::parse(said.out);
+  EXPECT_EQ(object["ok"], false);
+  EXPECT_EQ(object["error"]["message"], "no such file");
+  EXPECT_EQ(object["error"]["where"], "no/such.yml");
+  EXPECT_EQ(object["error"]["hint"], "check the path");
+  EXPECT_EQ(object["error"]["exit"], 2);
+}
+
+TEST_F(AppTest, WithJsonAMistakeOfUsageIsAnObjectToo) {
+  const Said said = kiln_.run({"check", "--josn", "--json"});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_EQ(json::parse(said.out)["ok"], false);
+}
+
+TEST_F(AppTest, ForeignBytesNeverReachTheTerminal) {
+  const Said said = kiln_.run({"check", "\x1b[2Jevil.yml"});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, Not(HasSubstr("\x1b")));
+}
+
+}  // namespace
+}  // namespace kiln::cli
