@@ -493,6 +493,21 @@ bool Store::intact(const Layer& layer) {
 
 // ---- what lies beside the layers
 
+host::Fd Store::lock_key(const std::string& key, const std::function<void(const std::string& who)>& on_wait) {
+  require_writable();
+  const fs::path file = root_ / "stages" / fmt::format(".{}.lock", component(key));
+  auto fd = open_lock_file(file);
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    on_wait(std::string(base::trim(host::read_file(file))));
+    lock_patiently(fd.get(), LOCK_EX, file);
+  }
+  // For those who wait; the lock itself is the flock and outlives nobody.
+  const auto who = fmt::format("process {}\n", ::getpid());
+  if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), who.data(), who.size(), 0) < 0)
+    throw base::Error(fmt::format("cannot write {}: {}", file.string(), reason(errno)));
+  return fd;
+}
+
 host::Fd Store::lock_blob(const std::string& sha256) {
   require_writable();
   const fs::path file = root_ / "blobs" / (component(sha256) + ".lock");
@@ -742,6 +757,8 @@ std::uint64_t Store::trim(std::uint64_t bytes) {
     if (!victim->layer.empty()) --children_of[victim->parent];
     items.erase(victim);
   }
+  for (const auto& file : children(root_ / "stages"))
+    if (file.filename().string().ends_with(".lock")) ::unlink(file.c_str());
   keep_stamps({});
   ::flock(users_.get(), LOCK_SH | LOCK_NB);
   return freed;

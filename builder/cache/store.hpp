@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -114,6 +115,9 @@ class Store {
   [[nodiscard]] std::filesystem::path blob(const std::string& sha256) const {
     return root_ / "blobs" / sha256;
   }
+  // Held while a step or export of `key` is made, so that of two builders one builds and the other waits and
+  // then finds it. `on_wait` hears once who has it: "process 4711".
+  host::Fd lock_key(const std::string& key, const std::function<void(const std::string& who)>& on_wait);
   // Held while a blob is fetched, so that two builds do not write one file.
   host::Fd lock_blob(const std::string& sha256);
   // Says that a blob is in use: it is not evicted by this run, and late by others.

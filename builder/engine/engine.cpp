@@ -150,6 +150,14 @@ void tell(base::Error& error, Session& session, const plan::PlannedStep& step, c
 
 // ---- running a step
 
+// Of two builders of one step one builds; the other waits, says for whom, and finds it then.
+host::Fd lock_step(Session& session, const plan::PlannedStep& step, const std::string& key) {
+  return session.store.lock_key(key, [&](const std::string& who) {
+    session.observer.note(fmt::format("step '{}' is being built by {}; waiting for it", step.id,
+                                      who.empty() ? "another kiln" : who));
+  });
+}
+
 json tool_versions(Session& session, const plan::PlannedStep& step) {
   json tools = json::object();
   for (const auto program : step.type->tools) {
@@ -367,7 +375,6 @@ Proven prove(Session& session, const cache::Artifact& artifact, const cache::Art
 // ---- publishing
 
 struct Result {
-  const plan::PlannedStep* step = nullptr;
   Made made;
 };
 
@@ -631,9 +638,12 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
     std::optional<cache::Layer> parent;
     if (!layers.empty()) parent = layers.back();
     auto layer = std::move(found[next].layer);
-    // Somebody else may have built it meanwhile.
-    if (!layer && step.type->reuse == stage::Reuse::cache)
+    host::Fd lock;
+    if (!layer && step.type->reuse == stage::Reuse::cache) {
+      lock = lock_step(session, step, key.key);
+      // Somebody else may have built it meanwhile.
       layer = store.find_layer(key.key, parent ? parent->id : "");
+    }
     if (layer) {
       row.reused = true;
       row.why.clear();
@@ -663,7 +673,12 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
                    "",
                    key.key};
     Result result;
-    result.step = &step;
+    host::Fd lock;
+    if (!found[next].artifact && step.type->reuse == stage::Reuse::cache) {
+      const auto whole = artifact_key(key.key, layers.back().id);
+      lock = lock_step(session, step, whole);
+      found[next].artifact = store.find_artifact(whole);
+    }
     if (found[next].artifact) {
       result.made.artifact = *std::move(found[next].artifact);
       row.reused = true;

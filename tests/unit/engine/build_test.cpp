@@ -484,6 +484,46 @@ TEST(Build, TwoBuildsOnOneStoreDoNotMeet) {
   EXPECT_THAT(whys(world), ElementsAre("hit", "hit", "hit", "hit"));
 }
 
+TEST(Build, OfTwoBuildersOfOneStepOneBuildsAndTheOtherWaits) {
+  World world;
+  const fs::path count = world.dir.path() / "count";
+  world.base("base", "1", [&](stage::Workspace& work) {
+    const int fd = ::open(count.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    EXPECT_EQ(::write(fd, "x", 1), 1);
+    ::close(fd);
+    ::usleep(300'000);
+    host::write_file(work.new_disk(), "base\n");
+  });
+  std::vector<pid_t> all;
+  for (int i = 0; i < 2; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      int status = 1;
+      try {
+        world.build();
+        const auto& lines = world.observer.lines;
+        const bool waited = std::any_of(lines.begin(), lines.end(), [](const std::string& line) {
+          return line.find("is being built by process") != std::string::npos;
+        });
+        status = waited ? 42 : 0;
+      } catch (const std::exception& failure) {
+        fmt::print(stderr, "{}\n", failure.what());
+      }
+      ::_exit(status);
+    }
+    all.push_back(child);
+  }
+  std::vector<int> results;
+  for (const auto child : all) {
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    results.push_back(WEXITSTATUS(status));
+  }
+  EXPECT_THAT(results, testing::UnorderedElementsAre(0, 42));
+  EXPECT_EQ(host::read_file(count), "x");
+  EXPECT_EQ(world.names(world.root / "layers").size(), 1U);
+}
+
 TEST(Build, AForeignPartialFileInTheOutputIsSweptAndAStrangersFileIsNot) {
   World world;
   world.usual();
