@@ -100,7 +100,8 @@ class Packages : public stage::Stage {
     lines.finish();
     for (const auto& [name, version] : apt.installed()) {
       const auto old = before.find(name);
-      if (old == before.end() || old->second != version) work.resolved("package " + name + " " + version);
+      if (old == before.end() || old->second != version)
+        work.resolved(fmt::format("package {} {}", name, version));
     }
     apt.clean();
     if (system.booted()) release_daemons(system);

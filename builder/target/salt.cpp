@@ -253,6 +253,21 @@ std::string minion_config(const std::string& id, const std::string& states, cons
       id, states, pillar);
 }
 
+std::string_view log_filter() {
+  return R"(import subprocess, sys
+child = subprocess.Popen(sys.argv[1:], stderr=subprocess.PIPE)
+drop = False
+for line in child.stderr:
+    if line[:1] == b"[" and b"]" in line[:12]:
+        drop = line.split(b"]", 1)[1].strip().startswith((b"{", b"File changed"))
+    if not drop:
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
+status = child.wait()
+sys.exit(status if status >= 0 else 128 - status)
+)";
+}
+
 void SaltLog::one(std::string_view line) {
   // "[INFO    ] message", or the further lines of the message before.
   const std::size_t close = line.find(']');

@@ -57,6 +57,12 @@ base::Error failure(const Highstate& highstate,
 // Text of a minion's configuration for salt-call without a master, made to start fast.
 std::string minion_config(const std::string& id, const std::string& states, const std::string& pillar);
 
+// A Python program that runs the command in its arguments and lets its stderr through but for the changes of
+// states: salt-call logs them in full, diffs of files among them, and no one knows yet which of those files
+// are private. Run inside the image, so that no log on this side ever holds them. Exit status is the
+// command's.
+std::string_view log_filter();
+
 // Goes through salt-call's log as it comes (-l info), line by line. Changes of states are logged there in
 // full, diffs of files among them: those lines are dropped, since no one knows a file's mode yet.
 class SaltLog {

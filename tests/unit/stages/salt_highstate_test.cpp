@@ -18,6 +18,7 @@ class SaltHighstateTest : public ::testing::Test {
     tree.file("salt/common/init.sls", "x: {test.nop: []}\n");
     tree.file("salt/run.sh", "#!/bin/sh\n", 0755);
     tree.file("pillar/top.sls", "{}\n");
+    work.fake_guest.on({"head"}, fakes::printed("#!/opt/salt/bin/python3\n"));
     work.fake_guest.on({"tar"}, [this](const image::Exec& exec) {
       std::filesystem::copy_file(exec.input_file, tree / "carried.tar",
                                  std::filesystem::copy_options::overwrite_existing);
@@ -31,7 +32,7 @@ class SaltHighstateTest : public ::testing::Test {
     host::Finished finished = exit == 0 ? fakes::printed(output) : fakes::failed(exit);
     finished.out = output;
     finished.err = log;
-    work.fake_guest.on({"salt-call"}, finished);
+    work.fake_guest.on({"/opt/salt/bin/python3", "-c"}, finished);
   }
   static std::string recorded(const std::string& name) {
     return host::read_file(std::string(KILN_TESTS_DIR "/unit/target/salt/") + name);
@@ -79,15 +80,31 @@ TEST_F(SaltHighstateTest, AFailedStateFailsTheBuildNamingItsLocalFile) {
   EXPECT_EQ(nlohmann::json::parse(work.kept.at("salt.json"))["states"].size(), 5U);
 }
 
-TEST_F(SaltHighstateTest, SecretsOfPrivateFilesAreNeitherKeptNorLogged) {
+TEST_F(SaltHighstateTest, DiffsOfPrivateFilesAreNotKept) {
   answer(recorded("failed.json"), 2, recorded("failed-log.txt"));
   work.fake_guest.on({"find", "-L"}, fakes::printed("/etc/motd\n"));
   run();
   EXPECT_TRUE(work.fake_guest.ran("find -L /etc/motd /root/secret.env -maxdepth 0 -perm /077 -print"));
   EXPECT_EQ(work.kept.at("salt.json").find("SECRET"), std::string::npos);
   EXPECT_NE(work.kept.at("salt.json").find("+hello"), std::string::npos);
-  EXPECT_EQ(work.logged.find("SECRET"), std::string::npos) << work.logged;
-  EXPECT_NE(work.logged.find("Executing state file.managed for [/root/secret.env]"), std::string::npos);
+}
+
+TEST_F(SaltHighstateTest, ChangesOfStatesAreTakenOutOfTheLogInsideTheImage) {
+  EXPECT_EQ(run(), "no error");
+  const image::Exec& command = *std::find_if(work.fake_guest.commands.begin(), work.fake_guest.commands.end(),
+                                             [](const image::Exec& exec) { return exec.argv[1] == "-c"; });
+  const auto runner = host::system_runner();
+  if (!runner->find_program("python3")) GTEST_SKIP() << "no python3 here to run the filter";
+  const std::string log = (tree / "log").string();
+  tree.file("log", recorded("failed-log.txt") + "[ERROR   ] {'stdout': 'SECRET'}\n");
+  const host::Finished done = runner->run(host::Command{"python3", "-c", command.argv[2], "sh", "-c",
+                                                        "cat \"$0\" >&2; echo result; exit 3", log});
+  EXPECT_EQ(done.exit, 3);
+  EXPECT_EQ(done.out, "result\n");
+  EXPECT_EQ(done.err.find("SECRET"), std::string::npos) << done.err;
+  EXPECT_EQ(done.err.find("+hello"), std::string::npos) << done.err;
+  EXPECT_NE(done.err.find("Executing state file.managed for [/root/secret.env]"), std::string::npos);
+  EXPECT_NE(done.err.find("[ERROR   ] stderr: wrong"), std::string::npos);
 }
 
 TEST_F(SaltHighstateTest, PackagesThatWereStillMissingAreNamed) {
