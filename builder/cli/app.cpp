@@ -106,7 +106,7 @@ std::chrono::seconds seconds(const std::string& text) {
   const auto [stopped, code] = std::from_chars(text.data(), end, value);
   const std::map<std::string_view, std::int64_t> units = {{"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}};
   const auto unit = units.find(std::string_view(stopped, static_cast<std::size_t>(end - stopped)));
-  constexpr std::int64_t kMost = 7 * 24 * 3600;
+  constexpr std::int64_t kMost = 604'800;  // a week
   if (code != std::errc() || unit == units.end() || value < 1 || value > kMost / unit->second) {
     throw usage(fmt::format("--timeout: expected a time such as 90s, 15m or 2h, got '{}'", text));
   }

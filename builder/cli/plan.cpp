@@ -17,6 +17,7 @@ namespace {
 void cut(plan::Plan& plan, const std::string& until) {
   if (until.empty()) return;
   std::vector<std::string> ids;
+  ids.reserve(plan.steps.size());
   for (const plan::PlannedStep& step : plan.steps) ids.push_back(step.id);
   const auto found = std::find(ids.begin(), ids.end(), until);
   if (found == ids.end()) {

@@ -342,7 +342,7 @@ class Loader {
       return {};
     }
     try {
-      const std::regex compiled(*text);
+      static_cast<void>(std::regex(*text));
     } catch (const std::regex_error&) {
       errors_.push_back(
           wrong(node.where(), fmt::format("{}: '{}' is no regular expression", what, base::printable(*text)))
@@ -543,7 +543,7 @@ class Loader {
 }  // namespace
 
 std::filesystem::path find_profile(const std::string& name, const std::filesystem::path& share) {
-  const std::filesystem::path path(name);
+  std::filesystem::path path(name);
   if (name.find('/') != std::string::npos || path.extension() == ".yml" || path.extension() == ".yaml") {
     return path;
   }
@@ -552,7 +552,7 @@ std::filesystem::path find_profile(const std::string& name, const std::filesyste
   if (!share.empty()) folders.push_back(share / "profiles");
   std::error_code code;
   for (const std::filesystem::path& folder : folders) {
-    const std::filesystem::path file = folder / (name + ".yml");
+    std::filesystem::path file = folder / (name + ".yml");
     if (std::filesystem::is_regular_file(file, code)) return file;
     for (const auto& entry : std::filesystem::directory_iterator(folder, code)) {
       if (entry.path().extension() == ".yml") known.push_back(entry.path().stem().string());

@@ -8,8 +8,7 @@
 #include <sstream>
 #include <unordered_map>
 #include <yaml-cpp/eventhandler.h>
-#include <yaml-cpp/exceptions.h>
-#include <yaml-cpp/parser.h>
+#include <yaml-cpp/yaml.h>
 
 #include "base/size.hpp"
 #include "base/text.hpp"
@@ -131,7 +130,7 @@ class Builder : public YAML::EventHandler {
     data->kind = Node::Kind::scalar;
     data->scalar = value;
     data->quoted = tag == "!";
-    finish(std::move(data), anchor);
+    finish(data, anchor);
   }
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -216,10 +215,10 @@ class Builder : public YAML::EventHandler {
   void end() {
     Open done = std::move(open_.back());
     open_.pop_back();
-    finish(std::move(done.data), done.anchor);
+    finish(done.data, done.anchor);
   }
 
-  void finish(std::shared_ptr<Node::Data> data, YAML::anchor_t anchor) {
+  void finish(const std::shared_ptr<Node::Data>& data, YAML::anchor_t anchor) {
     if (anchor != 0) anchors_[anchor] = data;
     const Node node(data);
     if (open_.empty()) {
@@ -280,7 +279,7 @@ Node Node::parse(const std::string& text, const std::string& file, std::vector<E
     std::istringstream in(text);
     YAML::Parser parser(in);
     parser.HandleNextDocument(builder);
-    const Node root = builder.root();
+    Node root = builder.root();
     Builder rest(file, errors);
     if (parser.HandleNextDocument(rest)) {
       errors.push_back(wrong(rest.root().where(), "a second document begins")

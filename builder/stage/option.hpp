@@ -34,9 +34,12 @@ struct Option {
   std::string_view doc;      // one sentence
   std::int64_t minimum = 0;  // of number and size
   std::int64_t maximum = INT64_MAX;
+  // Written out, so that a row of a table may leave them out without a warning.
+  // NOLINTBEGIN(readability-redundant-member-init)
   std::span<const std::string_view> choices = {};  // of text
-  std::string_view pattern =
-      {};               // ECMAScript regular expression that a text, or each text of a list, matches whole
+  // ECMAScript regular expression that a text, or each text of a list, matches whole.
+  std::string_view pattern = {};
+  // NOLINTEND(readability-redundant-member-init)
   bool secret = false;  // must not be used in a cached stage (rule 7 of the engine)
 };
 

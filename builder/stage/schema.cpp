@@ -125,9 +125,9 @@ Json option_schema(const Option& option) {
   return described(std::move(value), option.doc);
 }
 
-Json object(Json properties, std::vector<std::string> required = {}) {
+Json object(Json properties, const std::vector<std::string>& required = {}) {
   Json value = {{"type", "object"}, {"properties", std::move(properties)}, {"additionalProperties", false}};
-  if (!required.empty()) value["required"] = std::move(required);
+  if (!required.empty()) value["required"] = required;
   return value;
 }
 
@@ -139,7 +139,7 @@ Json stage_schema(const StageType& type) {
     if (option.required) required.emplace_back(option.name);
   }
   const bool optional = required.empty();
-  Json value = object(std::move(properties), std::move(required));
+  Json value = object(std::move(properties), required);
   if (optional) value["type"] = {"object", "null"};
   return described(std::move(value), type.summary);
 }
