@@ -195,7 +195,7 @@ struct Watch {
 
   // Only what the watch needs stays open: nobody waits for an end of file because of the supervisor.
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  for (int fd = 0; fd < 3; ++fd) ::dup2(null, fd);
+  for (int fd = 0; fd < 3 && null >= 0; ++fd) ::dup2(null, fd);
   int mine[2] = {std::min(orders.life, orders.status), std::max(orders.life, orders.status)};
   close_all_but(mine, 2);
 

@@ -16,7 +16,7 @@
 
 namespace kiln::host {
 
-class Child : public Process {
+class Child final : public Process {
  public:
   // Starts `command`; returns when the program runs. Its stdout and stderr are read by the caller from out()
   // and err() when `piped`, else they go to `command.log` or /dev/null. Throws base::Error when it cannot be

@@ -82,7 +82,7 @@ class Walker {
       }
       const std::string name = entry->d_name;
       if (name == "." || name == ".." || left_out(name)) continue;
-      one(fd.get(), name, prefix.empty() ? name : prefix + "/" + name);
+      one(fd.get(), name, (fs::path(prefix) / name).string());
     }
   }
 

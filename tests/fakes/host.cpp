@@ -87,7 +87,7 @@ class World::FakeRunner : public host::Runner {
 
 World::World() : World(std::make_shared<State>()) {}
 
-World::World(std::shared_ptr<State> state)
+World::World(const std::shared_ptr<State>& state)
     : now(state->now), elapsed(state->elapsed), env(state->env), versions(state->versions), state_(state) {}
 
 World& World::on(std::vector<std::string> begin, Answer answer) {

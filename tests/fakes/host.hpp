@@ -66,7 +66,7 @@ class World {
   struct State;
   class FakeRunner;
   class FakeProcess;
-  explicit World(std::shared_ptr<State> state);
+  explicit World(const std::shared_ptr<State>& state);
   std::shared_ptr<State> state_;
 };
 

@@ -297,7 +297,6 @@ TEST_F(SystemRunner, LeavesNothingBehindWhenKilnItselfIsKilled) {
 
 TEST_F(SystemRunner, KillsTheTreeBeforeAnInterruptIsThrown) {
   const auto pids = tree_ / "pids";
-  const auto result = tree_ / "result";
   const pid_t kiln = ::fork();
   if (kiln == 0) {
     host::install_signal_flags();
