@@ -291,6 +291,7 @@ class BaseDebian : public stage::Stage {
     const fs::path raw = scratch / "disk.raw";
     image::compose_disk(work.host(), compose, raw);
     image::convert(work.host(), raw, work.new_disk(), "qcow2", false);
+    fs::remove(raw);
   }
 
  private:

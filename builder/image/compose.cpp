@@ -145,10 +145,12 @@ class Composer {
   }
 
   void remove_tree() noexcept {
+    const host::InterruptShield shield;
+    Command command(prefix_);
+    command.add({"rm", "-rf", "--", tree_.string()});
     try {
-      const host::InterruptShield shield;
-      run_mapped({"rm", "-rf", "--", tree_.string()}, "removing the unpacked root file system");
-    } catch (const std::exception&) {
+      host_.runner->run(command);
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
       // What is left lies in the step's scratch, which is swept later.
     }
   }

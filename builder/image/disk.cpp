@@ -358,7 +358,7 @@ std::uint64_t resize_disk(const host::Host& host, const fs::path& raw, std::uint
         fmt::format("partition {} lies behind the root partition, which therefore cannot change size",
                     table.partitions.back().number));
   }
-  if (table.partitions.size() > 0 && root.partition > 4 && table.label == "dos")
+  if (!table.partitions.empty() && root.partition > 4 && table.label == "dos")
     throw base::Error("the root file system is on a logical partition, which cannot change size");
 
   // resize2fs knows "?offset=", but then cuts the file as if the file system began at 0: so the partition is

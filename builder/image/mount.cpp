@@ -172,7 +172,7 @@ class LayerMount : public Mount {
   ~LayerMount() override {
     const host::InterruptShield shield;
     try {
-      close();
+      detach();
     } catch (const std::exception&) {
       if (mounted_) ::umount2(root_.c_str(), MNT_DETACH);
     }
@@ -180,7 +180,10 @@ class LayerMount : public Mount {
 
   [[nodiscard]] const fs::path& root() const override { return root_; }
 
-  void close() override {
+  void close() override { detach(); }
+
+ private:
+  void detach() {
     const host::InterruptShield shield;
     if (mounted_) {
       // A process that was just killed may still hold a file for a moment.
@@ -198,7 +201,6 @@ class LayerMount : public Mount {
     }
   }
 
- private:
   // The device lets go of the file a moment after the last unmount; before that the daemon must not end.
   void wait_for_loop() const {
     for (int attempt = 0; attempt < 600; ++attempt) {
@@ -362,8 +364,9 @@ class MountedFiles : public Files {
     place.name = clean == "/" ? "." : clean.substr(slash + 1);
     if (place.name == "..") throw std::logic_error("a path in the image ends in '..': " + path);
     place.folder = open_inside(slash == 0 ? "/" : clean.substr(0, slash), O_PATH | O_DIRECTORY);
-    if (!place.folder && !(absent_is_fine && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP)))
-      throw failure("enter the directory of", path);
+    if (place.folder) return place;
+    const bool absent = errno == ENOENT || errno == ENOTDIR || errno == ELOOP;
+    if (!absent_is_fine || !absent) throw failure("enter the directory of", path);
     return place;
   }
 
@@ -452,7 +455,7 @@ class MountedFiles : public Files {
     if (!fd) throw failure("remove", path);
     const Fd again(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
     for (const std::string& inner : names_in(std::move(fd), path))
-      remove_at(again.get(), inner, path + "/" + inner);  // NOLINT(misc-no-recursion)
+      remove_at(again.get(), inner, fmt::format("{}/{}", path, inner));  // NOLINT(misc-no-recursion)
     if (::unlinkat(folder, name.c_str(), AT_REMOVEDIR) != 0) throw failure("remove", path);
   }
 

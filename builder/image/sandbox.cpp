@@ -78,7 +78,7 @@ class Sandbox : public System {
     for (const char* name : network_variables) {
       if (const auto value = host_.env(name); value && options_.network) add_variable(name, *value);
     }
-    for (const auto& [name, value] : exec.env) command.argv.push_back(name + "=" + value);
+    for (const auto& [name, value] : exec.env) command.argv.push_back(fmt::format("{}={}", name, value));
     // A PID namespace for each command: whatever it leaves running dies with it.
     command.add({host_program("nsenter"), "--uts=" + uts_.string(), host_program("unshare"), "--mount",
                  "--propagation", "private", "--pid", "--fork", "--kill-child", "--ipc"});
@@ -275,7 +275,7 @@ class Sandbox : public System {
   void keep_packages() noexcept {
     try {
       if (debs_) debs_->keep_new();
-    } catch (const std::exception&) {
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
       // They are fetched again next time.
     }
   }
