@@ -90,7 +90,7 @@ std::set<std::string> users(const fs::path& file) {
     std::istringstream words(line);
     std::string type, name, number;
     words >> type >> name >> number;
-    result.insert(name + " " + number);
+    result.insert(fmt::format("{} {}", name, number));
   }
   return result;
 }

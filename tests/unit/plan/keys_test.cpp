@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <filesystem>
+#include <fmt/format.h>
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -199,9 +200,9 @@ TEST(EveryOptionTest, ChangedAloneChangesTheKey) {
       const auto [one, two] = Values(desk).of(option);
       const std::string name(option.name);
       const std::string none = key_of(desk, *type, "{}\n", host);
-      const std::string first = key_of(desk, *type, "{" + name + ": " + one + "}\n", host);
-      const std::string again = key_of(desk, *type, "{" + name + ": " + one + "}\n", host);
-      const std::string second = key_of(desk, *type, "{" + name + ": " + two + "}\n", host);
+      const std::string first = key_of(desk, *type, fmt::format("{{{}: {}}}\n", name, one), host);
+      const std::string again = key_of(desk, *type, fmt::format("{{{}: {}}}\n", name, one), host);
+      const std::string second = key_of(desk, *type, fmt::format("{{{}: {}}}\n", name, two), host);
       EXPECT_EQ(first, again) << type->name << ": " << name;
       EXPECT_NE(first, second) << type->name << ": " << name;
       EXPECT_TRUE(none != first || none != second) << type->name << ": " << name;
@@ -268,7 +269,7 @@ class Editor {
   [[nodiscard]] const Model& model() const { return model_; }
   [[nodiscard]] std::string profile() const {
     std::string options = "tree: tree";
-    for (const auto& [name, value] : model_.values) options += ", " + name + ": " + value;
+    for (const auto& [name, value] : model_.values) options += fmt::format(", {}: {}", name, value);
     return "guest: {cpus: " + std::to_string(model_.cpus) + "}\nsteps: [{base_a: }, {change: {" + options +
            "}}, {boots: }]\n";
   }

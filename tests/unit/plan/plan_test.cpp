@@ -16,6 +16,7 @@ class PlanTest : public testing::Test {
  protected:
   static std::vector<std::string> ids(const Plan& plan) {
     std::vector<std::string> result;
+    result.reserve(plan.steps.size());
     for (const PlannedStep& step : plan.steps) result.push_back(step.id);
     return result;
   }

@@ -37,6 +37,7 @@ class LoadTest : public testing::Test {
   }
   static std::vector<std::string> ids(const Profile& profile) {
     std::vector<std::string> result;
+    result.reserve(profile.steps.size());
     for (const Step& step : profile.steps) result.push_back(step.id);
     return result;
   }

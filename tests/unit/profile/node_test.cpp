@@ -16,6 +16,7 @@ using testing::SizeIs;
 
 std::vector<std::string> texts(const std::vector<base::Error>& errors) {
   std::vector<std::string> result;
+  result.reserve(errors.size());
   for (const base::Error& error : errors) result.emplace_back(error.what());
   return result;
 }
@@ -110,7 +111,13 @@ TEST_F(NodeTest, NestingByAliasesCountsToo) {
   std::string text = "a0: &a0 [x]\n";
   for (int i = 1; i < 40; ++i) {
     const std::string n = std::to_string(i);
-    text += "a" + n + ": &a" + n + " [*a" + std::to_string(i - 1) + "]\n";
+    text.append("a")
+        .append(n)
+        .append(": &a")
+        .append(n)
+        .append(" [*a")
+        .append(std::to_string(i - 1))
+        .append("]\n");
   }
   parse(text);
   EXPECT_THAT(said(), ElementsAre(HasSubstr("nested more than 32 levels deep")));
