@@ -124,14 +124,14 @@ void extend_initrd(const std::filesystem::path& initrd, std::string_view agent,
   std::ofstream joined(to, std::ios::binary | std::ios::trunc);
   std::ifstream first(initrd, std::ios::binary);
   if (!first) throw base::Error("cannot read the image's initrd").at({initrd.string()});
-  joined << first.rdbuf();
+  if (first.peek() != std::ifstream::traits_type::eof()) joined << first.rdbuf();
   // The kernel looks for the next archive at a multiple of four, behind any number of zeros.
   const auto size = static_cast<std::size_t>(joined.tellp());
   joined << std::string((4 - size % 4) % 4, '\0');
   std::ifstream more(second, std::ios::binary);
   joined << more.rdbuf();
   joined.close();
-  if (!first || !more || !joined) {
+  if (first.bad() || !more || !joined) {
     throw base::Error("cannot write the extended initrd")
         .at({to.string()})
         .hint("is there room on the file system?");

@@ -1,5 +1,6 @@
 #include "image/qmp.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <deque>
@@ -20,24 +21,17 @@ namespace {
 
 using base::Error;
 using std::chrono::milliseconds;
-using Clock = std::chrono::steady_clock;
 
 // QEMU answers a command within milliseconds; under load a screendump or a snapshot takes some seconds.
 constexpr std::chrono::seconds answer_limit{60};
-
-milliseconds left_until(Clock::time_point end) {
-  const auto left = std::chrono::duration_cast<milliseconds>(end - Clock::now());
-  return left.count() < 0 ? milliseconds(0) : left;
-}
 
 class Connection : public Qmp {
  public:
   explicit Connection(host::Fd socket) : socket_(std::move(socket)) {}
 
   void negotiate(milliseconds patience) {
-    const auto end = Clock::now() + patience;
     for (;;) {
-      const auto line = read_line(left_until(end));
+      const auto line = read_line(patience);
       if (!line) throw Error("QEMU does not greet on its control socket");
       if (nlohmann::json::parse(*line, nullptr, false).contains("QMP")) break;
     }
@@ -50,9 +44,8 @@ class Connection : public Qmp {
     auto values = nlohmann::json::parse(arguments);
     if (!values.empty()) request["arguments"] = std::move(values);
     send_all(request.dump() + "\n", command);
-    const auto end = Clock::now() + answer_limit;
     for (;;) {
-      const auto line = read_line(left_until(end));
+      const auto line = read_line(answer_limit);
       if (!line) {
         throw Error("QEMU did not answer '" + command + "' within " + std::to_string(answer_limit.count()) +
                     " s");
@@ -77,9 +70,8 @@ class Connection : public Qmp {
   }
 
   std::optional<Event> next_event(milliseconds patience) override {
-    const auto end = Clock::now() + patience;
     while (events_.empty() && !closed_) {
-      const auto line = read_line(left_until(end));
+      const auto line = read_line(patience);
       if (!line) break;
       const auto message = nlohmann::json::parse(*line, nullptr, false);
       if (message.is_object() && message.contains("event")) keep_event(message);
@@ -105,10 +97,8 @@ class Connection : public Qmp {
     }
   }
 
-  // One line without its end; nullopt when none came in time. A closed socket throws, except to the one who
-  // only looks for events.
+  // One line without its end; nullopt after a silence of `patience`, and when the socket has closed.
   std::optional<std::string> read_line(milliseconds patience) {
-    const auto end = Clock::now() + patience;
     for (;;) {
       if (const auto at = received_.find('\n'); at != std::string::npos) {
         std::string line = received_.substr(0, at);
@@ -116,13 +106,16 @@ class Connection : public Qmp {
         return line;
       }
       if (closed_) return std::nullopt;
+      const milliseconds slice = std::min(patience, milliseconds(200));
       pollfd wait{socket_.get(), POLLIN, 0};
-      const int ready = ::poll(&wait, 1, static_cast<int>(left_until(end).count()));
-      if (ready < 0 && errno == EINTR) {
-        host::check_interrupt();
+      const int ready = ::poll(&wait, 1, static_cast<int>(slice.count()));
+      host::check_interrupt();
+      if (ready < 0 && errno == EINTR) continue;
+      if (ready <= 0) {
+        patience -= slice;
+        if (patience.count() <= 0) return std::nullopt;
         continue;
       }
-      if (ready <= 0) return std::nullopt;
       char bytes[8192];
       const ssize_t got = ::recv(socket_.get(), bytes, sizeof bytes, MSG_DONTWAIT);
       if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
@@ -149,19 +142,20 @@ std::unique_ptr<Qmp> Qmp::connect(const std::filesystem::path& socket, milliseco
   const std::string path = socket.string();
   if (path.size() >= sizeof address.sun_path) throw Error("socket path is too long: " + path);
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  const auto end = Clock::now() + patience;
+  constexpr milliseconds pause{20};
   for (;;) {
     host::check_interrupt();
     host::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!fd) throw Error(std::string("cannot make a socket: ") + std::strerror(errno));
     if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
-      return adopt(std::move(fd), left_until(end) + milliseconds(1000));
+      return adopt(std::move(fd), patience + milliseconds(1000));
     }
     const int cause = errno;
-    if (Clock::now() >= end) {
+    if (patience.count() <= 0) {
       throw Error("nobody answers on QEMU's control socket " + path + ": " + std::strerror(cause));
     }
-    std::this_thread::sleep_for(milliseconds(20));
+    std::this_thread::sleep_for(pause);
+    patience -= pause;
   }
 }
 

@@ -15,7 +15,7 @@
 #include "image/disk.hpp"
 #include "image/machine.hpp"
 #include "proof/checks.hpp"
-#include "proof/ports.hpp"
+#include "proof/inside.hpp"
 #include "proof/verdict.hpp"
 
 namespace kiln::proof {

@@ -1,29 +1,29 @@
-// The checks inside the guest: one POSIX sh script that asks for all of them at once, for a login costs two
-// seconds under TCG, and the reading of its answers.
+// Does a service of the guest answer in its own protocol? A connection proves nothing: QEMU's user network
+// accepts it before the guest does. So only bytes count.
 #pragma once
 
-#include <map>
+#include <chrono>
 #include <string>
-#include <vector>
 
-#include "proof/verdict.hpp"
+#include "profile/profile.hpp"
 
 namespace kiln::proof {
 
-// To be run as root. Waits for cloud-init and systemd first, at most `limit` seconds each. Every value of the
-// profile is quoted; every answer is one line, "kiln-answer KEY =WORD ...", words in base64.
-std::string inside_script(const profile::Proof& proof, long limit);
+struct PortAnswer {
+  bool passed = false;
+  std::string detail;  // what was seen
+};
 
-// Answers by key ("unit 0", "file 2"), their words decoded. Lines that are no answer are ignored.
-std::map<std::string, std::vector<std::string>> read_answers(const std::string& output);
+// One try of `check` at 127.0.0.1:`port`. ssh: a banner. http, https: a status line (any status below 500
+// unless the check names one) and the body; https and tls: a certificate, which is not verified. smtp: a 220
+// greeting. tcp: any byte, after a newline was sent if the service waits for one.
+PortAnswer ask_port(const profile::PortCheck& check, int port, std::chrono::seconds patience);
 
-// What the answers mean. A check without an answer has not run, for the reason `missing`.
-std::vector<CheckResult> judge(const profile::Proof& proof,
-                               const std::map<std::string, std::vector<std::string>>& answers,
-                               const std::string& missing);
+// The first line of what a service says on its own within `patience`; "" when it says nothing.
+std::string greeting(int port, std::chrono::milliseconds patience, const std::string& nudge = {});
 
-// Names of checks, for those that cannot be run at all.
-std::string port_name(const profile::PortCheck& check);
-bool has_inside_checks(const profile::Proof& proof);
+// True when `pattern` is found in `text`; ^ and $ are ends of lines. Long texts are looked at line by line,
+// lines of more than 8 KiB in pieces: the matcher's stack grows with what it reads.
+bool found(const std::string& pattern, const std::string& text);
 
 }  // namespace kiln::proof
