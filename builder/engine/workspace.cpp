@@ -260,6 +260,11 @@ StepWorkspace::~StepWorkspace() {
 }
 
 void StepWorkspace::close() {
+  let_go();
+  cache::remove_tree(place_.folder / "scratch");
+}
+
+void StepWorkspace::let_go() {
   logged_.reset();
   if (auto guest = std::move(guest_)) {
     observer_->doing("shutting the guest down");
@@ -270,7 +275,7 @@ void StepWorkspace::close() {
     sandbox->close();
   }
   if (auto offline = std::move(offline_)) offline->close();
-  for (const auto* name : {"mount", "sandbox", "guest", "scratch"}) cache::remove_tree(place_.folder / name);
+  for (const auto* name : {"mount", "sandbox", "guest"}) cache::remove_tree(place_.folder / name);
 }
 
 void StepWorkspace::leave_evidence(const fs::path& folder) {
@@ -337,7 +342,7 @@ void StepWorkspace::require_image_step(std::string_view what) const {
 image::Files& StepWorkspace::files() {
   require_image_step("files()");
   if (!offline_) {
-    close();
+    let_go();
     const bool native = session_.native();
     if (!native) observer_->doing("opening the layer with libguestfs");
     const bool force_tcg = !native && session_.accel().accel == image::Accel::tcg;
@@ -351,7 +356,7 @@ image::System& StepWorkspace::system() {
   require_image_step("system()");
   if (!session_.native()) return guest();
   if (!sandbox_) {
-    close();
+    let_go();
     auto limit = image::limits_for(image::Accel::tcg).step;
     if (session_.options.timeout.count() > 0) limit = session_.options.timeout;
     sandbox_ = session_.machines.open_sandbox(place_.image, scratch_folder("sandbox"),
@@ -372,7 +377,7 @@ Session::BootFiles StepWorkspace::boot_files() {
   const fs::path to = session_.folder() / fmt::format("boot-{}", session_.boot_files.size()) /
                       (as_parent ? place_.parent : place_.folder.filename().string());
   const auto boot = take_boot_files(files(), to);
-  close();
+  let_go();
   if (as_parent) {
     session_.boot_files[place_.parent] = boot;
     touched_ = false;  // it was only read
@@ -383,7 +388,7 @@ Session::BootFiles StepWorkspace::boot_files() {
 image::System& StepWorkspace::guest() {
   require_image_step("guest()");
   if (!guest_) {
-    close();
+    let_go();
     const auto boot = boot_files();
     const auto verdict = session_.accel(boot.kernel);
     image::GuestOptions options;

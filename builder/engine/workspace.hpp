@@ -94,7 +94,7 @@ class StepWorkspace final : public stage::Workspace {
   StepWorkspace(const StepWorkspace&) = delete;
   StepWorkspace& operator=(const StepWorkspace&) = delete;
 
-  // Ends what is open, cleanly: guest shut down, layer unmounted. Throws base::Error.
+  // Ends the step's work, cleanly: guest shut down, layer unmounted, scratch() removed. Throws base::Error.
   void close();
   // Puts log, console, a picture of the display and what the step kept into `folder`.
   void leave_evidence(const std::filesystem::path& folder);
@@ -121,6 +121,8 @@ class StepWorkspace final : public stage::Workspace {
   class LoggedObserver;
   class LoggedSystem;
 
+  // Ends what is open of the layer; scratch() stays.
+  void let_go();
   void require_image_step(std::string_view what) const;
   [[nodiscard]] std::filesystem::path scratch_folder(std::string_view name);
   Session::BootFiles boot_files();

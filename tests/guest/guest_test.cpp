@@ -9,6 +9,8 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "engine/machines.hpp"
+#include "engine/workspace.hpp"
 #include "host/atomic_file.hpp"
 #include "host/host.hpp"
 #include "host/temp_dir.hpp"
@@ -33,16 +35,31 @@ std::string out_of(host::Command command) {
   return host::require(*the_host().runner, command).out;
 }
 
-// A throw-away overlay of the base, and its kernel and initrd beside it.
+// Kernel and initrd of the base, taken out once.
+const engine::Session::BootFiles& boot_files() {
+  static const host::TempDir folder({}, "kiln-guest-boot-");
+  static const engine::Session::BootFiles files = [] {
+    const auto machines = engine::real_machines(the_host(), folder.path() / "state");
+    const auto scratch = folder.path() / "scratch";
+    fs::create_directories(scratch);
+    const auto open = machines->open_files(fs::absolute(base_image()), scratch, true, the_host().root, true);
+    auto taken = engine::take_boot_files(open->files(), folder.path());
+    open->close();
+    return taken;
+  }();
+  return files;
+}
+
+// A throw-away overlay of the base.
 class Bench {
  public:
   Bench() : folder_({}, "kiln-guest-test-") {
     out_of({"qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b",
             fs::absolute(base_image()).string(), disk().string()});
-    const fs::path beside = fs::absolute(base_image()).parent_path();
     options.disk = disk();
-    options.kernel = beside / "vmlinuz";
-    options.initrd = beside / "initrd";
+    options.kernel = boot_files().kernel;
+    options.initrd = boot_files().initrd;
+    options.root = boot_files().root;
     options.scratch = folder_.path();
     options.console = folder_.path() / "console.log";
     options.limits = limits_for(Accel::tcg);

@@ -126,6 +126,7 @@ TEST(Workspace, NothingOfTheWorkStaysInTheLayer) {
     host::write_file(work.scratch() / "big", "x");
     EXPECT_TRUE(fs::exists(work.scratch() / "big")) << "one folder for the step";
     work.system();
+    EXPECT_TRUE(fs::exists(work.scratch() / "big")) << "what a stage prepared is there to carry in";
     work.guest();
     work.keep("salt.json", "{}");
     work.resolved("package nginx 1");
