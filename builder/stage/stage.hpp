@@ -21,7 +21,7 @@ enum class Kind {
   base,
   image,
   artifact
-};                                // one base, then images, then artifacts; the plan refuses another order
+};  // one base, then images, then artifacts; the plan refuses another order
 enum class Tense { will, does };  // "Apply the highstate" / "Applying the highstate"
 enum class Place {
   offline,
