@@ -44,9 +44,9 @@ struct Found {
   std::optional<cache::Artifact> artifact;
 };
 
-// An export is of a step's key and of the very bytes it read.
-std::string artifact_key(const std::string& key, const std::string& layer) {
-  return base::sha256("artifact\n" + key + "\n" + layer + "\n");
+// An export is of a step's key and of the very bytes it read; its files are called after the profile.
+std::string artifact_key(const std::string& profile, const std::string& key, const std::string& layer) {
+  return base::sha256("artifact\n" + profile + "\n" + key + "\n" + layer + "\n");
 }
 
 std::string without_parent(const std::string& text) {
@@ -80,7 +80,7 @@ std::vector<Found> walk(const plan::Plan& plan, const std::vector<plan::StepKey>
     if (step.type->reuse == stage::Reuse::never) {
       found.why = "never kept";
     } else if (step.type->kind == Kind::artifact) {
-      if (!missed) found.artifact = store.find_artifact(artifact_key(key.key, parent));
+      if (!missed) found.artifact = store.find_artifact(artifact_key(plan.profile.name, key.key, parent));
       found.hit = found.artifact.has_value();
       if (found.hit) found.last_seconds = found.artifact->seconds;
     } else {
@@ -272,7 +272,8 @@ Made run_artifact_step(Session& session, const plan::PlannedStep& step, const pl
                          {"virtual_size", sizes},
                          {"tools", tool_versions(session, step)},
                          {"packages", read_packages(session, layer, entry.folder() / "packages")}};
-      made.artifact = session.store.keep_artifact(artifact_key(key.key, layer.id), out, seconds, info.dump());
+      made.artifact = session.store.keep_artifact(artifact_key(session.profile.name, key.key, layer.id), out,
+                                                  seconds, info.dump());
     } else {
       made.artifact.files = out;
       made.artifact.seconds = seconds;
@@ -359,8 +360,7 @@ Proven prove(Session& session, const cache::Artifact& artifact, const cache::Art
     const auto keep = [&](const fs::path& from, const char* what) {
       std::error_code ignored;
       if (fs::is_regular_file(from, ignored))
-        fs::copy_file(from, session.store.verdict_file(file.sha256, name, what),
-                      fs::copy_options::overwrite_existing, ignored);
+        host::copy_sparse(from, session.store.verdict_file(file.sha256, name, what));
     };
     keep(proven.console, "console.log");
     keep(proven.screen, "screen.png");
@@ -675,7 +675,7 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
     Result result;
     host::Fd lock;
     if (!found[next].artifact && step.type->reuse == stage::Reuse::cache) {
-      const auto whole = artifact_key(key.key, layers.back().id);
+      const auto whole = artifact_key(plan.profile.name, key.key, layers.back().id);
       lock = lock_step(session, step, whole);
       found[next].artifact = store.find_artifact(whole);
     }

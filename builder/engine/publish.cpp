@@ -96,9 +96,10 @@ Publisher::Publisher(const host::Host& host, const fs::path& output)
     host::check_interrupt();
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
-  // Whoever holds the lock is alone here: parts of a killed build can go.
+  // Whoever holds the lock is alone here: parts of a killed build can go. What was being written into a part
+  // has the part's name inside its own.
   for (const auto& item : fs::directory_iterator(output_, ignored))
-    if (item.path().filename().string().starts_with(kPart)) ::unlink(item.path().c_str());
+    if (item.path().filename().string().find(kPart) != std::string::npos) ::unlink(item.path().c_str());
 }
 
 void Publisher::hand_over(const fs::path& path) const {
@@ -123,14 +124,7 @@ fs::path Publisher::file(const fs::path& from, const std::string& name, const st
   require_space(output_, size + (64ULL << 20), name);
   if (target.has_parent_path() && target.parent_path() != output_)
     fs::create_directories(target.parent_path());
-  const fs::path part = output_ / fmt::format("{}{}", kPart, base::random_hex(8));
-  base::ScopeExit drop([&] { ::unlink(part.c_str()); });
-  host::copy_sparse(from, part);
-  if (::chmod(part.c_str(), 0644) != 0)
-    throw base::Error(fmt::format("cannot set the mode of {}: {}", part.string(), reason(errno)));
-  hand_over(part);
-  host::rename_synced(part, target);
-  drop.release();
+  land(target, [&](const fs::path& part) { host::copy_sparse(from, part); });
   return target;
 }
 
@@ -140,9 +134,19 @@ fs::path Publisher::text(const std::string& name, const std::string& content) {
   if (fs::is_regular_file(target, ignored) && fs::file_size(target, ignored) == content.size() &&
       host::read_file(target) == content)
     return target;
-  host::write_file(target, content, 0644);
-  hand_over(target);
+  land(target, [&](const fs::path& part) { host::write_file(part, content, 0644); });
   return target;
+}
+
+void Publisher::land(const fs::path& target, const std::function<void(const fs::path& part)>& write) const {
+  const fs::path part = output_ / fmt::format("{}{}", kPart, base::random_hex(8));
+  base::ScopeExit drop([&] { ::unlink(part.c_str()); });
+  write(part);
+  if (::chmod(part.c_str(), 0644) != 0)
+    throw base::Error(fmt::format("cannot set the mode of {}: {}", part.string(), reason(errno)));
+  hand_over(part);
+  host::rename_synced(part, target);
+  drop.release();
 }
 
 void Publisher::retract(const std::string& name) {

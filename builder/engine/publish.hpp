@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,9 @@ class Publisher {
   [[nodiscard]] bool has(const std::string& name, const std::string& sha256, std::uint64_t size) const;
 
  private:
+  // `write` fills a file beside, which then is synced and renamed to `target`.
+  void land(const std::filesystem::path& target,
+            const std::function<void(const std::filesystem::path& part)>& write) const;
   void hand_over(const std::filesystem::path& path) const;
   const host::Host& host_;
   std::filesystem::path output_;

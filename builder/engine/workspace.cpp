@@ -33,22 +33,28 @@ bool older(const std::string& a, const std::string& b) {
 void Inputs::take(const std::map<fs::path, std::vector<host::TreeNode>>& inputs, const fs::path& folder) {
   for (const auto& [local, nodes] : inputs) {
     const auto key = local.lexically_normal();
-    if (copies_.contains(key)) continue;
+    auto text = host::tree_text(nodes);
+    if (const auto known = copies_.find(key); known != copies_.end()) {
+      if (known->second.text == text) continue;
+      throw base::Error("it changed between the keys of two steps that read it")
+          .at({key.string()})
+          .hint("build again");
+    }
     // The file's own name stays, for tools that look at it.
     const fs::path own = folder / std::to_string(copies_.size());
     fs::create_directories(own);
     const fs::path copy = own / (key.has_filename() ? key.filename() : fs::path("tree"));
     host::snapshot(local, nodes, copy);
-    copies_[key] = copy;
+    copies_[key] = {copy, std::move(text)};
   }
 }
 
 std::optional<fs::path> Inputs::find(const fs::path& local) const {
   const auto wanted = local.lexically_normal();
-  if (const auto found = copies_.find(wanted); found != copies_.end()) return found->second;
+  if (const auto found = copies_.find(wanted); found != copies_.end()) return found->second.folder;
   for (const auto& [root, copy] : copies_) {
     const auto rest = wanted.lexically_relative(root);
-    if (!rest.empty() && *rest.begin() != ".." && *rest.begin() != ".") return copy / rest;
+    if (!rest.empty() && *rest.begin() != ".." && *rest.begin() != ".") return copy.folder / rest;
   }
   return std::nullopt;
 }

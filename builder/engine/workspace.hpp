@@ -24,14 +24,19 @@ namespace kiln::engine {
 // the start of a build; steps that run much later read the copies.
 class Inputs {
  public:
-  // Copies below `folder`. Throws base::Error when a file is no longer what was digested.
+  // Copies below `folder`. Throws base::Error when a file is no longer what was digested, or was digested
+  // twice with another result.
   void take(const std::map<std::filesystem::path, std::vector<host::TreeNode>>& inputs,
             const std::filesystem::path& folder);
   // The copy of `local`, which may lie below a digested tree; nullopt when it was not digested.
   [[nodiscard]] std::optional<std::filesystem::path> find(const std::filesystem::path& local) const;
 
  private:
-  std::map<std::filesystem::path, std::filesystem::path> copies_;
+  struct Copy {
+    std::filesystem::path folder;
+    std::string text;  // of the tree, as digested
+  };
+  std::map<std::filesystem::path, Copy> copies_;
 };
 
 // What all steps of one build share.

@@ -529,10 +529,21 @@ TEST(Build, AForeignPartialFileInTheOutputIsSweptAndAStrangersFileIsNot) {
   world.usual();
   fs::create_directories(world.out);
   host::write_file(world.out / ".kiln-part-0123", "killed");
+  // what copying into that part, and writing a text, is called before it is whole
+  host::write_file(world.out / "..kiln-part-0123.Ab12Cd", "killed");
   host::write_file(world.out / "notes.txt", "mine");
   world.build();
   EXPECT_THAT(world.names(world.out), Contains("notes.txt"));
-  EXPECT_THAT(world.names(world.out), Not(Contains(".kiln-part-0123")));
+  EXPECT_THAT(world.names(world.out), Not(Contains(HasSubstr("kiln-part"))));
+}
+
+TEST(Build, ACopyOfAProfileUnderAnotherNamePublishesUnderItsOwn) {
+  World world;
+  world.usual();
+  world.build();
+  world.plan.profile.name = "other";
+  world.build();
+  EXPECT_THAT(world.names(world.out), Contains("other.qcow2")) << "not the export of its namesake";
 }
 
 TEST(Build, SecondsAreNeverNegativeWhenTheClockIsSetBack) {

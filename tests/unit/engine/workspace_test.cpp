@@ -7,6 +7,8 @@
 #include "base/digest.hpp"
 #include "base/error.hpp"
 #include "host/atomic_file.hpp"
+#include "host/temp_dir.hpp"
+#include "host/tree.hpp"
 #include "unit/engine/machines_fake.hpp"
 
 namespace kiln::engine {
@@ -172,6 +174,19 @@ TEST(Workspace, BlobsComeByDigestAndAreKept) {
   });
   world.build();
   EXPECT_TRUE(fs::exists(world.root / "blobs" / sha256));
+}
+
+TEST(Inputs, AFileThatChangedBetweenTwoKeysIsRefused) {
+  const host::TempDir dir;
+  host::write_file(dir.path() / "list", "one");
+  const auto before = host::walk(dir.path() / "list");
+  host::write_file(dir.path() / "list", "two");
+  const auto after = host::walk(dir.path() / "list");
+  Inputs inputs;
+  inputs.take({{dir.path() / "list", after}}, dir.path() / "copies");
+  inputs.take({{dir.path() / "list", after}}, dir.path() / "copies");
+  EXPECT_EQ(host::read_file(*inputs.find(dir.path() / "list")), "two");
+  EXPECT_THROW(inputs.take({{dir.path() / "list", before}}, dir.path() / "copies"), base::Error);
 }
 
 TEST(DpkgStatus, ListsWhatIsInstalled) {

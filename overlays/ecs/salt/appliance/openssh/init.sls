@@ -13,12 +13,6 @@ appliance-hostkeys:
         - mode: '0755'
       - /etc/systemd/system/appliance-hostkeys.service:
         - source: salt://appliance/systemd/appliance-hostkeys.service
-      - /etc/systemd/system/ssh.service.d/appliance.conf:
-        - makedirs: true
-        - contents: |
-            [Unit]
-            Wants=appliance-hostkeys.service
-            After=appliance-hostkeys.service
       # cloud-init removes all host keys on an instance's first boot and makes those named here
       - /etc/cloud/cloud.cfg.d/90-appliance-ssh.cfg:
         - makedirs: true
@@ -26,6 +20,9 @@ appliance-hostkeys:
             ssh_genkeytypes: [ed25519, ecdsa]
     - require:
       - file: appliance-folders
+  service.enabled:
+    - require:
+      - file: appliance-hostkeys
 
 {{ config }}:
 {%- if map.openssh.drop_in %}
