@@ -70,7 +70,8 @@ std::string node(const fs::path& path) {
 
 void collect(const fs::path& root, const fs::path& below, Content& content) {
   for (const auto& entry : fs::directory_iterator(below)) {
-    const std::string path = "/" + fs::relative(entry.path().lexically_normal(), root).string();
+    // Lexically, for a link is looked at and not followed.
+    const std::string path = "/" + entry.path().lexically_relative(root).string();
     if (path == "/lost+found") continue;
     content[path] = node(entry.path());
     if (entry.is_directory() && !entry.is_symlink()) collect(root, entry.path(), content);
