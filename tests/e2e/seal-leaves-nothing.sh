@@ -21,15 +21,17 @@ steps:
   - id: canary
     overlay:
       tree: $tree
-  - seal:
+  - id: seal
+    seal:
       remove: [/root/notes]
 END
 kiln build "$work/canary.yml" --no-boot --output "$work/built" --json
 expect_status 0
-raw() { qemu-img convert -O raw "$1" "$work/raw" && grep -c -a -F -e "$canary" "$work/raw"; }
-[ "$(raw "$store/layers/$(layer_of canary)/image.qcow2")" -gt 1000 ] || fail "the canary never was in the image"
-[ "$(raw "$work/built/canary.qcow2")" = 0 ] || fail "the exported disk still holds the canary"
-rm "$work/raw"
+# Lines of the disk that hold the canary. Uncompressed, without what was never written and reads as zeros.
+lines_in() { qemu-img convert -O qcow2 "$1" "$work/plain" && { grep -c -a -F -e "$canary" "$work/plain" || true; }; }
+[ "$(lines_in "$store/layers/$(layer_of canary)/image.qcow2")" -gt 1000 ] || fail "the canary never was in the image"
+[ "$(lines_in "$work/built/canary.qcow2")" = 0 ] || fail "the exported disk still holds the canary"
+rm "$work/plain"
 "$top/build/asan/bin/content" "$work/built/canary.qcow2" >"$work/paths"
 ! grep -E "^/(etc/ssh/ssh_host_|etc/docker/key.json|etc/salt/minion_id|var/lib/systemd/random-seed|root/(notes|\.bash_history))" \
   "$work/paths" || fail "these are left"
