@@ -19,3 +19,5 @@ expect_status 2
 kiln check minimol
 expect_status 2
 says 'did you mean .minimal.'
+kiln check minimal
+expect_status 0

@@ -1,20 +1,17 @@
 #!/usr/bin/env bash
-# A kernel panic in a build guest is found within seconds and shown with the console's last lines.
+# A kernel panic in a build guest fails the build and is shown with the console's last lines; without its cause the next
+# build succeeds. How soon it is found is a case of guest.all.
 # label: guest
 # needs: salt
-# timeout: 900
+# timeout: 1200
 . "$(dirname "$0")/common.inc"
 
 own_store
-start build tests/e2e/profiles/panics.yml --until salt_highstate --output "$work/built"
-panicked=''
-while kill -0 "$child" 2>/dev/null; do
-  if [ -z "$panicked" ] && console_says 'Kernel panic - not syncing'; then panicked=$SECONDS; fi
-  sleep 0.3
-done
-ended
+kiln build tests/e2e/profiles/panics.yml --until salt_highstate --output "$work/built"
 expect_status 1
-says 'panic'
-says 'sysrq triggered crash'
-[ -z "$panicked" ] || [ $((SECONDS - panicked)) -le 8 ] || fail "found $((SECONDS - panicked)) s after the panic"
+says 'kernel panicked: Kernel panic - not syncing: sysrq triggered crash'
+says 'failed/'
 leaves_nothing 5
+kiln build tests/e2e/profiles/salt-passes.yml --until salt_highstate --output "$work/built"
+expect_status 0
+says '^salt_highstate: done'
