@@ -106,6 +106,8 @@ PortAnswer ask_web(const profile::PortCheck& check, int port, std::chrono::secon
   char why[CURL_ERROR_SIZE] = "";
   const std::string url = fmt::format("{}://127.0.0.1:{}{}", secure ? "https" : "http", port, check.path);
   curl_easy_setopt(easy.handle, CURLOPT_URL, url.c_str());
+  // curl then leaves SIGPIPE alone, and OpenSSL may raise it at a service that hangs up: kiln ignores it from
+  // its start on (host::install_signal_flags).
   curl_easy_setopt(easy.handle, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy.handle, CURLOPT_PROXY, "");
   curl_easy_setopt(easy.handle, CURLOPT_TIMEOUT, static_cast<long>(patience.count()));

@@ -1,5 +1,6 @@
 #include "cli/app.hpp"
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <gmock/gmock.h>
@@ -138,6 +139,16 @@ TEST_F(AppTest, WithJsonAMistakeOfUsageIsAnObjectToo) {
   const Said said = kiln_.run({"check", "--josn", "--json"});
   EXPECT_EQ(said.status, 2);
   EXPECT_EQ(json::parse(said.out)["ok"], false);
+}
+
+TEST_F(AppTest, APeerOrReaderThatHangsUpDoesNotEndKilnButEndsItsChildrenAsEver) {
+  std::signal(SIGPIPE, SIG_DFL);
+  kiln_.run({"stages"});
+  struct sigaction now{};
+  ASSERT_EQ(::sigaction(SIGPIPE, nullptr, &now), 0);
+  EXPECT_EQ(now.sa_handler, SIG_IGN);
+  const auto runner = host::system_runner();
+  EXPECT_EQ(runner->run({"sh", "-c", "kill -PIPE $$"}).signal, SIGPIPE);
 }
 
 TEST_F(AppTest, ForeignBytesNeverReachTheTerminal) {
