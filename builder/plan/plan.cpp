@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <map>
 #include <set>
 #include <tuple>
 
@@ -57,8 +58,27 @@ void check_bases(const Plan& plan, std::vector<Error>& errors) {
   }
 }
 
+// Artifacts are called after the profile and their stage, so that two of one stage would be one file: the
+// second export would replace the first.
+void check_artifacts(const Plan& plan, std::vector<Error>& errors) {
+  std::map<std::string_view, const PlannedStep*> first;
+  for (const PlannedStep& step : plan.steps) {
+    if (step.type->kind != Kind::artifact) continue;
+    const auto [there, fresh] = first.emplace(step.type->name, &step);
+    if (fresh) continue;
+    const PlannedStep& other = *there->second;
+    errors.push_back(
+        wrong(step.where,
+              fmt::format("{}: writes the same file as '{}' in {}", step.id, other.id,
+                          other.where.file == step.where.file ? fmt::format("line {}", other.where.line)
+                                                              : other.where.text()))
+            .hint("keep one of them; another kind of image is a profile of its own, by 'extends:'"));
+  }
+}
+
 void check_order(const Plan& plan, std::vector<Error>& errors) {
   check_bases(plan, errors);
+  check_artifacts(plan, errors);
   const PlannedStep* artifact = nullptr;
   const PlannedStep* seal = nullptr;
   for (const PlannedStep& step : plan.steps) {

@@ -66,6 +66,12 @@ TEST_F(PlanTest, AnUnsealedImageIsExportedOnlyWhenTheProfileSaysSo) {
   EXPECT_THAT(desk_.mistakes("steps:\n  - base_a:\n  - export: {sealed: false}\n"), IsEmpty());
 }
 
+TEST_F(PlanTest, TwoExportsOfOneKindWouldBeOneFile) {
+  EXPECT_THAT(
+      desk_.mistakes("steps:\n  - base_a:\n  - seal:\n  - export:\n  - export_too:\n  - export:\n"),
+      ElementsAre(HasSubstr("p.yml:6:5: export-2: writes the same file as 'export' in line 4; keep one")));
+}
+
 TEST_F(PlanTest, MistakesOfOptionsStagesAndOrderComeTogetherFromTopToBottom) {
   EXPECT_THAT(
       desk_.mistakes("steps:\n  - base_a: {x: 1}\n  - chnge:\n  - change: {number: many, tree: no/}\n"),

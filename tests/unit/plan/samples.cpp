@@ -93,6 +93,13 @@ const StageType kExport = {.name = "export",
                            .options = kExportOptions,
                            .tools = {},
                            .make = idle};
+const StageType kExportToo = {.name = "export_too",
+                              .summary = "E",
+                              .doc = "E",
+                              .kind = Kind::artifact,
+                              .options = kExportOptions,
+                              .tools = {},
+                              .make = idle};
 const StageType kSecret = {.name = "secret",
                            .summary = "N",
                            .doc = "N",
@@ -101,8 +108,8 @@ const StageType kSecret = {.name = "secret",
                            .options = kSecretOptions,
                            .tools = {},
                            .make = idle};
-constexpr std::array<const StageType*, 7> kAll = {&kBaseA, &kBaseB,  &kChange, &kBoots,
-                                                  &kSeal,  &kExport, &kSecret};
+constexpr std::array<const StageType*, 8> kAll = {&kBaseA, &kBaseB,  &kChange,    &kBoots,
+                                                  &kSeal,  &kExport, &kExportToo, &kSecret};
 
 }  // namespace
 
