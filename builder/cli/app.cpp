@@ -47,8 +47,12 @@ constexpr const char* kBootExamples =
     "Example:\n"
     "  kiln boot out/minimal/minimal.qcow2 --profile minimal\n"
     "  kiln boot --firmware uefi out/ecs-bookworm/ecs-bookworm.qcow2 --profile ecs-bookworm\n"
+    "  kiln boot out/minimal/minimal.qcow2 --shell\n"
+    "  echo 'systemctl --failed' | kiln boot out/minimal/minimal.qcow2 --shell\n"
     "\n"
-    "Boots a throw-away copy and runs the checks of the profile; the image itself is not written to.";
+    "Boots a throw-away copy and runs the checks of the profile; the image itself is not written to. With\n"
+    "--shell it gives a shell of root in that copy instead, on the terminal or with commands from standard\n"
+    "input; status 1 when the shell's last command failed.";
 constexpr const char* kStagesExamples =
     "Example:\n"
     "  kiln stages\n"
@@ -81,7 +85,8 @@ constexpr Verb kVerbs[] = {
 // What CLI11 stores into; turned into an Invocation once all of it was checked.
 struct Raw {
   std::string store, output, until, accel = "auto", events, timeout, profile, firmware;
-  bool json = false, quiet = false, no_boot = false, rootless = false, schema = false, markdown = false;
+  bool json = false, quiet = false, no_boot = false, rootless = false, shell = false, schema = false,
+       markdown = false;
   std::vector<std::string> arguments;
 };
 
@@ -150,6 +155,7 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
     value("--profile", raw.profile, "PROFILE",
           "whose checks are run; default those of image.json beside the image");
     value("--firmware", raw.firmware, "bios|uefi", "instead of what the profile says");
+    verb.add_flag("--shell", raw.shell, "look inside: a shell of root instead of the checks");
   }
   if (on({"stages"})) {
     verb.add_option("NAME", raw.arguments, "the stage to explain")->expected(0, 1)->type_name("");
@@ -221,7 +227,7 @@ Error translated(const CLI::ParseError& error, const CLI::App& verb) {
 
 // Parses, runs one verb. Help and version go to `out`.
 int dispatch(const std::vector<std::string>& words, const host::Host& host, const stage::StageSet& stages,
-             std::ostream& out, std::ostream& err) {
+             std::ostream& out, std::ostream& err, std::string& finished) {
   Raw raw;
   CLI::App app("kiln bakes a profile into a bootable disk image and proves that it boots.", "kiln");
   app.set_version_flag("--version", std::string("kiln " KILN_VERSION));
@@ -256,7 +262,9 @@ int dispatch(const std::vector<std::string>& words, const host::Host& host, cons
 
   one_of("--accel", raw.accel, {"auto", "kvm", "tcg"});
   if (!raw.firmware.empty()) one_of("--firmware", raw.firmware, {"bios", "uefi"});
-  Invocation call(host, stages, out, err);
+  if (raw.shell && (raw.json || !raw.output.empty()))
+    throw usage("--shell gives no results").hint("leave out --json and --output");
+  Invocation call(host, stages, out, err, finished);
   const bool needs_store = parser.get_option_no_throw("--store") != nullptr;
   if (needs_store)
     call.store = raw.store.empty() ? default_store(host) : std::filesystem::absolute(raw.store);
@@ -276,6 +284,7 @@ int dispatch(const std::vector<std::string>& words, const host::Host& host, cons
   call.arguments = std::move(raw.arguments);
   call.profile = raw.profile;
   call.firmware = raw.firmware;
+  call.shell = raw.shell;
   call.schema = raw.schema;
   call.markdown = raw.markdown;
   return verb->run(call);
@@ -293,7 +302,8 @@ void print_json(std::ostream& out, const nlohmann::ordered_json& object) {
   out << object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
 }
 
-int report(const Error& error, bool json, std::ostream& out, std::ostream& err) {
+// `finished`: what was done before it, see Invocation.
+int report(const Error& error, bool json, const std::string& finished, std::ostream& out, std::ostream& err) {
   std::vector<Error> all = {error};
   if (const auto* several = dynamic_cast<const base::Errors*>(&error)) all = several->all();
   for (const Error& one : all) err << "error: " << base::printable(one.what()) << '\n';
@@ -303,6 +313,7 @@ int report(const Error& error, bool json, std::ostream& out, std::ostream& err) 
       object["errors"] = nlohmann::ordered_json::array();
       for (const Error& one : all) object["errors"].push_back(error_json(one));
     }
+    if (!finished.empty()) object["builds"] = nlohmann::ordered_json::parse(finished);
     print_json(out, object);
   }
   return static_cast<int>(error.exit());
@@ -314,15 +325,16 @@ int run(int argc, const char* const* argv, const host::Host& host, const stage::
         std::ostream& out, std::ostream& err) {
   const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   const bool json = std::find(words.begin(), words.end(), "--json") != words.end();
+  std::string finished;
   try {
     host::install_signal_flags();
-    return dispatch(words, host, stages, out, err);
+    return dispatch(words, host, stages, out, err, finished);
   } catch (const Error& error) {
-    return report(error, json, out, err);
+    return report(error, json, finished, out, err);
   } catch (const std::exception& error) {
     const Error wrapped = Error(fmt::format("internal error: {}", error.what()))
                               .hint("this is a bug of kiln; run again with the same input and report both");
-    return report(wrapped, json, out, err);
+    return report(wrapped, json, finished, out, err);
   }
 }
 

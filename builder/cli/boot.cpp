@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
-#include <optional>
 
 #include "base/digest.hpp"
 #include "base/size.hpp"
@@ -28,28 +27,33 @@ struct Wanted {
   std::string from;
 };
 
-std::optional<Wanted> from_image_json(const fs::path& image) {
+// `sha256` of the image: a file that was copied over another lies beside what image.json says of that one.
+Wanted from_image_json(const Invocation& call, const fs::path& image, const std::string& sha256) {
+  Wanted plain;
+  plain.proof.ports.push_back({22, "ssh", "/", std::nullopt, "", {}});
+  plain.from = "the boot and ssh alone; --profile says more";
   const fs::path file = image.parent_path() / "image.json";
   std::error_code ignored;
-  if (!fs::is_regular_file(file, ignored)) return std::nullopt;
+  if (!fs::is_regular_file(file, ignored)) return plain;
   const auto all = nlohmann::json::parse(host::read_file(file), nullptr, false);
-  if (!all.is_object() || !all.contains("proof") || !all.contains("artifacts")) return std::nullopt;
-  // It must be about this very file.
-  for (const auto& one : all.at("artifacts"))
-    if (one.is_object() && one.value("name", "") == image.filename().string())
-      return Wanted{engine::proof_from_json(all.at("proof").dump()), file.string()};
-  return std::nullopt;
+  if (!all.is_object() || !all.contains("proof") || !all.contains("artifacts")) return plain;
+  for (const auto& one : all.at("artifacts")) {
+    if (!one.is_object() || one.value("name", "") != image.filename().string()) continue;
+    if (one.value("sha256", "") == sha256)
+      return {engine::proof_from_json(all.at("proof").dump()), file.string()};
+    if (call.shell) break;  // which asks for no checks
+    throw base::Error(fmt::format("it describes another {}: the sha256 differs", image.filename().string()),
+                      base::Exit::usage)
+        .at({file.string(), 0, 0})
+        .hint("name the profile whose checks are to be run with --profile");
+  }
+  return plain;
 }
 
-Wanted wanted(const Invocation& call, const fs::path& image) {
-  if (!call.profile.empty()) {
-    const auto file = profile::find_profile(call.profile, call.share);
-    return {plan::load_plan(file, call.stages).profile.proof, file.string()};
-  }
-  if (auto found = from_image_json(image)) return *std::move(found);
-  profile::Proof proof;
-  proof.ports.push_back({22, "ssh", "/", std::nullopt, "", {}});
-  return {std::move(proof), "the boot and ssh alone; --profile says more"};
+Wanted wanted(const Invocation& call, const fs::path& image, const std::string& sha256) {
+  if (call.profile.empty()) return from_image_json(call, image, sha256);
+  const auto file = profile::find_profile(call.profile, call.share);
+  return {plan::load_plan(file, call.stages).profile.proof, file.string()};
 }
 
 void print(std::ostream& out, const fs::path& image, const std::vector<proof::Verdict>& verdicts,
@@ -76,10 +80,13 @@ int boot(const Invocation& call) {
   if (!fs::is_regular_file(image, ignored))
     throw base::Error(fmt::format("there is no image at {}", image.string()), base::Exit::usage)
         .hint("kiln build makes one below ./out");
-  auto want = wanted(call, image);
+  const auto sha256 = base::sha256_file(image);
+  auto want = wanted(call, image, sha256);
   if (!call.firmware.empty())
     want.proof.firmware = {call.firmware == "uefi" ? profile::Firmware::uefi : profile::Firmware::bios};
   engine::require_tools(call.host, {"qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"});
+  if (call.shell) return shell(call, image, want.proof);
+  for (const auto firmware : want.proof.firmware) proof::require_firmware(firmware);
 
   const auto observer = event_observer(call.events, terminal_observer(call.host, call.err, call.quiet));
   observer->note(fmt::format("checks: {}", want.from));
@@ -92,7 +99,6 @@ int boot(const Invocation& call) {
       call.host, call.output.empty() ? fs::path("out") / ("boot-" + image.stem().string()) : call.output);
   const auto entry = store.scratch();
   std::vector<proof::Verdict> verdicts;
-  const auto sha256 = base::sha256_file(image);
   for (const auto firmware : want.proof.firmware) {
     const std::string name = engine::firmware_name(firmware);
     proof::BootOptions options;

@@ -8,6 +8,7 @@
 #include "cache/store.hpp"
 #include "cli/verbs.hpp"
 #include "engine/engine.hpp"
+#include "engine/machines.hpp"
 #include "engine/proof_spec.hpp"
 #include "plan/plan.hpp"
 
@@ -68,13 +69,10 @@ void print(std::ostream& out, const engine::BuildReport& report) {
   for (const auto& artifact : report.artifacts) {
     out << fmt::format("  {}  {}\n", artifact.string(), size_of(artifact));
     if (artifact.extension() != ".qcow2") continue;
-    const std::vector<std::string> boot = {"kiln", "boot", artifact.string()};
-    const std::vector<std::string> look = {
-        "qemu-system-x86_64", "-m",     "2048",
-        "-snapshot",          "-drive", fmt::format("file={},if=virtio", artifact.string()),
-        "-nographic"};
-    out << fmt::format("  prove it again: {}\n", base::shell_line(boot));
-    out << fmt::format("  look inside, nothing is written: {}\n", base::shell_line(look));
+    const std::vector<std::string> words = {"kiln", "boot", artifact.string()};
+    const std::string boot = base::shell_line(words);
+    out << fmt::format("  prove it again: {}\n", boot);
+    out << fmt::format("  look inside, nothing is written: {} --shell\n", boot);
   }
   if (!report.output.empty()) out << fmt::format("  reports: {}\n", report.output.string());
   if (!report.failure.empty()) out << fmt::format("  evidence: {}\n", report.failure.string());
@@ -83,12 +81,19 @@ void print(std::ostream& out, const engine::BuildReport& report) {
 }  // namespace
 
 int build(const Invocation& call) {
-  // Every profile is read before the first is built: a mistake in the last one shows now.
-  std::vector<plan::Plan> plans;
+  // Every profile is read, with its inputs, before the first is built: a mistake in the last one shows now.
+  struct Ready {
+    plan::Plan plan;
+    std::vector<plan::StepKey> keys;
+  };
+  std::vector<Ready> all;
   std::vector<base::Error> errors;
   for (const auto& name : call.arguments) {
     try {
-      plans.push_back(plan::load_plan(profile::find_profile(name, call.share), call.stages));
+      Ready ready{plan::load_plan(profile::find_profile(name, call.share), call.stages), {}};
+      static_cast<void>(plan::steps_until(ready.plan, call.until));
+      ready.keys = plan::make_keys(ready.plan, call.host);
+      all.push_back(std::move(ready));
     } catch (const base::Errors& several) {
       errors.insert(errors.end(), several.all().begin(), several.all().end());
     } catch (const base::Error& error) {
@@ -99,26 +104,29 @@ int build(const Invocation& call) {
 
   const auto observer = event_observer(call.events, terminal_observer(call.host, call.err, call.quiet));
   cache::Store store(call.host, call.store);
+  const auto machines = engine::real_machines(call.host, store.root() / "machine");
   bool ok = true;
   nlohmann::json builds = nlohmann::json::array();
-  for (const auto& plan : plans) {
+  for (const auto& [plan, keys] : all) {
     engine::BuildOptions options;
     if (call.output.empty())
       options.output = fs::path("out") / plan.profile.name;
     else
-      options.output = plans.size() == 1 ? call.output : call.output / plan.profile.name;
+      options.output = all.size() == 1 ? call.output : call.output / plan.profile.name;
     options.until = call.until;
     options.accel = call.accel;
     options.timeout = call.timeout;
     options.boot = call.boot;
     options.native = call.native;
     options.kiln_version = call.version;
-    const auto report = engine::build(call.host, plan, store, options, *observer);
+    const auto report = engine::build(call.host, plan, keys, store, options, *observer, *machines);
     ok = ok && !report.refuted();
-    if (call.json)
+    if (call.json) {
       builds.push_back(nlohmann::json::parse(report.json()));
-    else
+      call.finished = builds.dump();
+    } else {
       print(call.out, report);
+    }
     if (!ok) break;
   }
   if (call.json) {

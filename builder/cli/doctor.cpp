@@ -63,7 +63,7 @@ void tools(const Invocation& call, std::vector<Row>& rows) {
     for (const auto program : type->tools) needed.emplace(program);
   std::set<std::string> native;
   if (call.host.root)
-    native = {"qemu-storage-daemon", "losetup", "unshare"};
+    native = {"hostname", "nsenter", "qemu-storage-daemon", "unshare"};
   else
     needed.insert({"newuidmap", "newgidmap"});
   for (const auto& program : needed) rows.push_back(tool(call.host, program, true, "a build needs it"));

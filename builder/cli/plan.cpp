@@ -13,23 +13,6 @@ namespace kiln::cli {
 
 namespace {
 
-// Cuts the plan behind step `until`.
-void cut(plan::Plan& plan, const std::string& until) {
-  if (until.empty()) return;
-  std::vector<std::string> ids;
-  ids.reserve(plan.steps.size());
-  for (const plan::PlannedStep& step : plan.steps) ids.push_back(step.id);
-  const auto found = std::find(ids.begin(), ids.end(), until);
-  if (found == ids.end()) {
-    const std::string guess = base::did_you_mean(until, ids);
-    throw base::Error(fmt::format("--until: {} has no step '{}'{}", plan.profile.name, until,
-                                  guess.empty() ? "" : fmt::format(", did you mean '{}'?", guess)),
-                      base::Exit::usage)
-        .hint("known are " + base::join(ids, ", "));
-  }
-  plan.steps.resize(static_cast<std::size_t>(found - ids.begin()) + 1);
-}
-
 std::vector<plan::StepState> look_up(const Invocation& call, const plan::Plan& plan,
                                      const std::vector<plan::StepKey>& keys) {
   std::error_code code;
@@ -94,7 +77,7 @@ int plan(const Invocation& call) {
   for (const std::string& name : call.arguments) {
     try {
       plan::Plan plan = plan::load_plan(profile::find_profile(name, call.share), call.stages);
-      cut(plan, call.until);
+      plan.steps.resize(plan::steps_until(plan, call.until));
       const std::vector<plan::StepKey> keys = plan::make_keys(plan, call.host);
       const std::vector<plan::StepState> states = look_up(call, plan, keys);
       if (call.json) {

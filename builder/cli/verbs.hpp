@@ -10,6 +10,7 @@
 
 #include "host/host.hpp"
 #include "image/accel.hpp"
+#include "profile/profile.hpp"
 #include "stage/observer.hpp"
 #include "stage/stage_set.hpp"
 
@@ -19,13 +20,15 @@ namespace kiln::cli {
 // ~/.cache/kiln, for root /var/cache/kiln).
 struct Invocation {
   Invocation(const host::Host& the_host, const stage::StageSet& all_stages, std::ostream& results,
-             std::ostream& progress)
-      : host(the_host), stages(all_stages), out(results), err(progress) {}
+             std::ostream& progress, std::string& done)
+      : host(the_host), stages(all_stages), out(results), err(progress), finished(done) {}
 
   const host::Host& host;
   const stage::StageSet& stages;
   std::ostream& out;  // results only
   std::ostream& err;  // progress and errors
+  // build: the builds that are done, as a JSON array, for an error of a later one to stand beside.
+  std::string& finished;
   std::filesystem::path store;
   std::filesystem::path output;  // empty: ./out/PROFILE
   std::string until;
@@ -41,6 +44,7 @@ struct Invocation {
   std::vector<std::string> arguments;  // profiles, an image, a stage name
   std::string profile;                 // boot: the profile whose checks are run
   std::string firmware;                // boot: bios, uefi or empty for what the profile says
+  bool shell = false;                  // boot: a shell in the image instead of the checks
   bool schema = false;                 // stages: the JSON Schema of a profile instead of the table
   bool markdown = false;               // stages: README's table
 };
@@ -50,8 +54,16 @@ int check(const Invocation& call);
 int plan(const Invocation& call);
 int build(const Invocation& call);
 int boot(const Invocation& call);
+// `boot --shell`: boots a throw-away copy of `image` as `proof` says and gives the user a shell of root in
+// it.
+int shell(const Invocation& call, const std::filesystem::path& image, const profile::Proof& proof);
 int stages(const Invocation& call);
 int doctor(const Invocation& call);
+
+// Runs `argv` as the user himself would have: on kiln's terminal, standard input and output, which no command
+// of the Runner gets. Returns its exit status, 128 and more for a signal. Throws base::Error when there is no
+// such program or kiln is interrupted; then it has ended.
+int hand_over(const std::vector<std::string>& argv);
 
 // Progress: a live line on a terminal, else plain lines; JSON lines when --events asks for them; both at once
 // through tee.

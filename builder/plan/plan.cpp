@@ -176,6 +176,20 @@ Plan load_plan(const std::filesystem::path& file, const stage::StageSet& stages)
   throw base::Errors(std::move(errors));
 }
 
+std::size_t steps_until(const Plan& plan, const std::string& id) {
+  if (id.empty()) return plan.steps.size();
+  std::vector<std::string> ids;
+  ids.reserve(plan.steps.size());
+  for (const PlannedStep& step : plan.steps) ids.push_back(step.id);
+  const auto found = std::find(ids.begin(), ids.end(), id);
+  if (found != ids.end()) return static_cast<std::size_t>(found - ids.begin()) + 1;
+  const std::string guess = base::did_you_mean(id, ids);
+  throw Error(fmt::format("--until: {} has no step '{}'{}", plan.profile.name, id,
+                          guess.empty() ? "" : fmt::format(", did you mean '{}'?", guess)),
+              Exit::usage)
+      .hint("known are " + base::join(ids, ", "));
+}
+
 std::vector<std::string> missing_tools(const Plan& plan, const host::Host& host) {
   std::set<std::string> missing;
   for (const PlannedStep& step : plan.steps) {

@@ -43,8 +43,13 @@ struct StepKey {
 };
 // One a step. The parent of a base or image step is the step before it, of an artifact the last image step,
 // so that exports do not depend on each other. Of a Reuse::never step text and key are empty. Guest memory
-// and cpus, the machine type and CPU model are in the keys of stages that may boot.
+// and cpus, the machine type and CPU model are in the keys of stages that may boot. Throws base::Errors
+// (Exit::usage) with all mistakes of all inputs at once.
 std::vector<StepKey> make_keys(const Plan& plan, const host::Host& host);
+
+// How many of the plan's steps are run with --until `id`, all for "". Throws base::Error (Exit::usage) with a
+// guess when no step has that id.
+std::size_t steps_until(const Plan& plan, const std::string& id);
 
 // Host programs of all stages that are missing, for one error before the first step runs.
 std::vector<std::string> missing_tools(const Plan& plan, const host::Host& host);

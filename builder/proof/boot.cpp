@@ -47,11 +47,58 @@ std::string dead_end(const std::string& console) {
   return {};
 }
 
+// Code and variables of the UEFI firmware that Debian brings; throws when they are not there.
+std::pair<fs::path, fs::path> find_firmware() {
+  for (std::size_t i = 0; i < firmware_code.size(); ++i) {
+    std::error_code ignored;
+    if (fs::exists(firmware_code[i], ignored) && fs::exists(firmware_vars[i], ignored)) {
+      return {firmware_code[i], firmware_vars[i]};
+    }
+  }
+  throw Error("there is no UEFI firmware to boot with", base::Exit::missing)
+      .hint("install the package ovmf, or prove by BIOS alone with 'firmware: [bios]'");
+}
+
 class Proof {
  public:
   Proof(const host::Host& host, const BootOptions& options) : host_(host), options_(options) {}
 
   Verdict prove() {
+    start();
+    try {
+      read_ports();
+      look();
+    } catch (Error& error) {
+      // What the guest did is a verdict; what the user or the host did is not.
+      if (error.exit() != base::Exit::failed) throw;
+      if (host_is_at_fault()) {
+        error.during(
+            fmt::format("booting {}; this says nothing about the image", options_.image.filename().string()));
+        throw;
+      }
+      fail_boot(error);
+    }
+    finish();
+    return verdict_;
+  }
+
+  int shell(const HandOver& hand_over) {
+    start();
+    read_ports();
+    if (!log_in())
+      throw machine_->error("nobody can log in: " + why_outside_).hint("the console is all that can be seen");
+    std::vector<std::string> argv = ssh_argv();
+    // A terminal on this side gets one on that side; else commands are read from standard input.
+    argv.insert(argv.end(), {"-t", fmt::format("{}@127.0.0.1", user), "exec sudo -n -i"});
+    const int status = hand_over(argv);
+    machine_->quit();
+    machine_.reset();
+    tidy_up();
+    return status;
+  }
+
+ private:
+  void start() {
     verdict_.firmware = options_.firmware == profile::Firmware::uefi ? "uefi" : "bios";
     verdict_.accel = options_.accel == image::Accel::kvm ? "kvm" : "tcg";
     // What a step must have is looked for before anything is started.
@@ -66,19 +113,21 @@ class Proof {
     auto machine = prepare();
     doing(fmt::format("booting {} ({})", options_.image.filename().string(), verdict_.firmware));
     machine_ = image::Machine::start(host_, std::move(machine));
-    try {
-      read_ports();
-      look();
-    } catch (const Error& error) {
-      // What the guest did is a verdict; what the user or the host did is not.
-      if (error.exit() != base::Exit::failed) throw;
-      fail_boot(error);
-    }
-    finish();
-    return verdict_;
   }
 
- private:
+  // True when the machine stands still although the guest did nothing to make it: the host's disk is full or
+  // does not read, or KVM gave up. QEMU itself says so.
+  bool host_is_at_fault() {
+    try {
+      const auto told = nlohmann::json::parse(machine_->qmp().execute("query-status"), nullptr, false);
+      const std::string status = told.is_object() ? told.value("status", "") : "";
+      return status == "io-error" || status == "internal-error" || status == "paused";
+    } catch (const Error&) {
+      host::check_interrupt();
+      return false;  // it has ended, by the guest's doing or its own
+    }
+  }
+
   void doing(std::string_view what) const {
     if (options_.on_doing) options_.on_doing(what);
   }
@@ -131,17 +180,6 @@ class Proof {
     // Not the MAC of build guests: an image that is pinned to that one is found out.
     add({"-netdev", network, "-device", "virtio-net-pci,netdev=net,mac=52:54:00:70:72:66,romfile="});
     return machine;
-  }
-
-  static std::pair<fs::path, fs::path> find_firmware() {
-    for (std::size_t i = 0; i < firmware_code.size(); ++i) {
-      std::error_code ignored;
-      if (fs::exists(firmware_code[i], ignored) && fs::exists(firmware_vars[i], ignored)) {
-        return {firmware_code[i], firmware_vars[i]};
-      }
-    }
-    throw Error("there is no UEFI firmware to boot with", base::Exit::missing)
-        .hint("install the package ovmf");
   }
 
   // A NoCloud seed with a key that is used once: nothing of it is in the image.
@@ -239,21 +277,27 @@ class Proof {
     }
   }
 
+  // How the guest is logged in to with the seed's key; nothing of the user's own ssh comes into it.
+  std::vector<std::string> ssh_argv() {
+    std::vector<std::string> argv = {
+        "ssh", "-F", "none", "-i", (options_.scratch / "key").string(), "-p", std::to_string(ports_[22])};
+    for (const char* option :
+         {"StrictHostKeyChecking=no", "GlobalKnownHostsFile=/dev/null", "UserKnownHostsFile=/dev/null",
+          "BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "LogLevel=ERROR", "ConnectTimeout=40",
+          "ServerAliveInterval=30"}) {
+      argv.insert(argv.end(), {"-o", option});
+    }
+    return argv;
+  }
+
   // Runs one command line in the guest and returns what it said; "" when the login failed. The line is ours,
   // never the profile's.
   std::string ssh(const std::string& line, const std::string& input, double patience) {
     const auto log = options_.scratch / "ssh.log";
     std::error_code ignored;
     fs::remove(log, ignored);
-    host::Command command{"ssh", "-F", "none", "-T", "-i", (options_.scratch / "key").string()};
-    command.add({"-p", std::to_string(ports_[22])});
-    for (const char* option :
-         {"StrictHostKeyChecking=no", "GlobalKnownHostsFile=/dev/null", "UserKnownHostsFile=/dev/null",
-          "BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "LogLevel=ERROR", "ConnectTimeout=40",
-          "ServerAliveInterval=30"}) {
-      command.add({"-o", option});
-    }
-    command.add({fmt::format("{}@127.0.0.1", user), line});
+    host::Command command(ssh_argv());
+    command.add({"-T", fmt::format("{}@127.0.0.1", user), line});
     command.input = input;
     command.log = log;
     command.purpose = "looking into the booted image";
@@ -359,14 +403,18 @@ class Proof {
     }
     machine_->quit();
     machine_.reset();
-    for (const char* name : {"proof.qcow2", "seed.iso", "key", "key.pub", "uefi-vars.fd", "ssh.log"}) {
-      std::error_code ignored;
-      fs::remove(options_.scratch / name, ignored);
-    }
+    tidy_up();
     verdict_.seconds = host_.elapsed() - start_time_;
     verdict_.proven = !verdict_.checks.empty() && (verdict_.inside || !has_inside_checks(options_.proof)) &&
                       std::all_of(verdict_.checks.begin(), verdict_.checks.end(),
                                   [](const CheckResult& check) { return check.ran && check.passed; });
+  }
+
+  void tidy_up() const {
+    for (const char* name : {"proof.qcow2", "seed.iso", "key", "key.pub", "uefi-vars.fd", "ssh.log"}) {
+      std::error_code ignored;
+      fs::remove(options_.scratch / name, ignored);
+    }
   }
 
   const host::Host& host_;
@@ -382,6 +430,14 @@ class Proof {
 
 Verdict prove(const host::Host& host, const BootOptions& options) {
   return Proof(host, options).prove();
+}
+
+int shell(const host::Host& host, const BootOptions& options, const HandOver& hand_over) {
+  return Proof(host, options).shell(hand_over);
+}
+
+void require_firmware(profile::Firmware firmware) {
+  if (firmware == profile::Firmware::uefi) find_firmware();
 }
 
 }  // namespace kiln::proof

@@ -87,6 +87,12 @@ std::size_t take_body(char* bytes, std::size_t size, std::size_t count, void* to
   return size * count;
 }
 
+// Asked by curl at least once a second: a service that says nothing does not keep ^C waiting.
+int give_up(void* /*nobody*/, curl_off_t /*total*/, curl_off_t /*now*/, curl_off_t /*up*/,
+            curl_off_t /*up_now*/) {
+  return host::pending_signal() != 0 ? 1 : 0;
+}
+
 std::string certificate_subject(CURL* handle) {
   curl_certinfo* info = nullptr;
   if (curl_easy_getinfo(handle, CURLINFO_CERTINFO, &info) != CURLE_OK || info == nullptr ||
@@ -114,6 +120,8 @@ PortAnswer ask_web(const profile::PortCheck& check, int port, std::chrono::secon
   curl_easy_setopt(easy.handle, CURLOPT_ERRORBUFFER, why);
   curl_easy_setopt(easy.handle, CURLOPT_WRITEFUNCTION, take_body);
   curl_easy_setopt(easy.handle, CURLOPT_WRITEDATA, &body);
+  curl_easy_setopt(easy.handle, CURLOPT_NOPROGRESS, 0L);
+  curl_easy_setopt(easy.handle, CURLOPT_XFERINFOFUNCTION, give_up);
   if (secure) {
     // A machine makes its own certificate at first boot; there is nobody to vouch for it. Old bases sign with
     // what today's default level refuses.
@@ -124,6 +132,7 @@ PortAnswer ask_web(const profile::PortCheck& check, int port, std::chrono::secon
   }
   if (check.protocol == "tls") curl_easy_setopt(easy.handle, CURLOPT_CONNECT_ONLY, 1L);
   const CURLcode code = curl_easy_perform(easy.handle);
+  if (code == CURLE_ABORTED_BY_CALLBACK) host::check_interrupt();
   const std::string subject = secure ? certificate_subject(easy.handle) : "";
   if (code != CURLE_OK) {
     return {false, fmt::format("no {} answer: {}", check.protocol,

@@ -50,9 +50,21 @@ struct BootOptions {
 };
 
 // Boots and checks. A failed check is a verdict; base::Error only when the machine could not be run at all
-// (missing tool, interrupt, unreadable image). A panic, hang or dead guest is a failed "boot" check with the
-// last 30 console lines.
+// (missing tool, interrupt, unreadable image, the host's full disk). A panic, hang or dead guest is a failed
+// "boot" check with the last 30 console lines.
 Verdict prove(const host::Host& host, const BootOptions& options);
+
+// Boots like prove(), logs in as root by the one-time key and calls `hand_over` with the argv of an ssh that
+// is to get the user's terminal (or standard input); the machine and all it wrote are gone afterwards.
+// Returns what `hand_over` did: that ssh's exit status. Throws base::Error when nobody can log in.
+using HandOver = std::function<int(const std::vector<std::string>& argv)>;
+int shell(const host::Host& host, const BootOptions& options, const HandOver& hand_over);
+
+// Throws base::Error (Exit::missing) when this host lacks what a boot by `firmware` needs.
+void require_firmware(profile::Firmware firmware);
+
+// Raised when a check gets stricter or a new one comes: verdicts of before are no longer proof.
+inline constexpr int checks_revision = 1;
 
 // JUnit XML of one or more verdicts of `image`.
 std::string junit(const std::string& suite, const std::vector<Verdict>& verdicts);

@@ -105,6 +105,27 @@ TEST_F(AppTest, WordsForChoicesAndTimesAreChecked) {
               HasSubstr("--firmware: unknown 'efi', did you mean 'uefi'?"));
 }
 
+TEST_F(AppTest, AShellGivesNoResultsToBeKept) {
+  for (const char* words : {"--json", "--output=/x"}) {
+    const Said said = kiln_.run({"boot", kMinimal, "--shell", "--store", "/nonexistent/x", words});
+    EXPECT_EQ(said.status, 2);
+    EXPECT_THAT(said.err, HasSubstr("--shell gives no results; leave out --json and --output"));
+  }
+}
+
+TEST_F(AppTest, ChecksOfAnotherImageAreNotRun) {
+  const host::TempDir dir;
+  std::ofstream(dir.path() / "a.qcow2") << "what was copied over it";
+  std::ofstream(dir.path() / "image.json")
+      << R"({"proof": {}, "artifacts": [{"name": "a.qcow2", "sha256": "0123"}]})";
+  const Said said =
+      kiln_.run({"boot", (dir.path() / "a.qcow2").string(), "--store", (dir.path() / "store").string()});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_EQ(said.err, "error: " + (dir.path() / "image.json").string() +
+                          ": it describes another a.qcow2: the sha256 differs; name the profile whose checks "
+                          "are to be run with --profile\n");
+}
+
 TEST_F(AppTest, WithoutAHomeAStoreHasToBeNamed) {
   const Said said = kiln_.run({"plan", kMinimal});
   EXPECT_EQ(said.status, 2);

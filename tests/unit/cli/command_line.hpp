@@ -39,7 +39,10 @@ class CommandLine {
   std::map<std::string, std::string> env;
   bool root = false;
 
-  Said run(std::initializer_list<std::string> words) {
+  int uid = 1000;
+
+  // The world it runs in.
+  host::Host host() {
     host::Host host;
     host.runner = std::make_shared<NoRunner>();
     host.now = [] { return std::int64_t{1'700'000'000}; };
@@ -51,7 +54,11 @@ class CommandLine {
     };
     host.tool_version = [](const std::string& program) { return program + " 1.0"; };
     host.root = root;
-    host.uid = root ? 0 : 1000;
+    host.uid = root ? 0 : uid;
+    return host;
+  }
+
+  Said run(std::initializer_list<std::string> words) {
     std::vector<std::string> all = {"kiln"};
     all.insert(all.end(), words);
     std::vector<const char*> argv;
@@ -59,8 +66,8 @@ class CommandLine {
     for (const std::string& word : all) argv.push_back(word.c_str());
     std::ostringstream out;
     std::ostringstream err;
-    const int status =
-        cli::run(static_cast<int>(argv.size()), argv.data(), host, stage::StageSet(stages::all()), out, err);
+    const int status = cli::run(static_cast<int>(argv.size()), argv.data(), host(),
+                                stage::StageSet(stages::all()), out, err);
     return {status, out.str(), err.str()};
   }
 };

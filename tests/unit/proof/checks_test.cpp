@@ -1,11 +1,7 @@
 #include "proof/checks.hpp"
 
-#include <arpa/inet.h>
-#include <atomic>
 #include <csignal>
-#include <functional>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
@@ -13,54 +9,14 @@
 #include <sys/socket.h>
 #include <thread>
 
-#include "host/fd.hpp"
+#include "base/error.hpp"
+#include "host/host.hpp"
+#include "unit/proof/server.hpp"
 
 namespace kiln::proof {
 namespace {
 
 using std::chrono::seconds;
-
-// Listens on a port of 127.0.0.1 the system chose; `talk` gets each connection, one after the other.
-class Server {
- public:
-  using Talk = std::function<void(int)>;
-  explicit Server(Talk talk) : listener_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    // OpenSSL writes to sockets with write(): a client that hung up first would end the test without a word.
-    // Its user in kiln, libcurl, is safe by what cli::run() does first, which is tested there.
-    std::signal(SIGPIPE, SIG_IGN);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-    EXPECT_EQ(::listen(listener_.get(), 4), 0);
-    ::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this, talk = std::move(talk)] {
-      while (!over_) {
-        pollfd wait{listener_.get(), POLLIN, 0};
-        if (::poll(&wait, 1, 20) <= 0) continue;
-        const host::Fd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-        if (fd) talk(fd.get());
-      }
-    });
-  }
-  ~Server() {
-    over_ = true;
-    thread_.join();
-  }
-  [[nodiscard]] int port() const { return port_; }
-
- private:
-  host::Fd listener_;
-  int port_ = 0;
-  std::atomic<bool> over_ = false;
-  std::thread thread_;
-};
-
-void say(int fd, const std::string& text) {
-  ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
-}
 
 std::string hear(int fd) {
   char bytes[4096];
@@ -211,6 +167,29 @@ TEST(PortTest, TlsPassesOnACertificate) {
     EXPECT_FALSE(ask(of(protocol), Server(greeter(garbage))).passed) << protocol;
     EXPECT_FALSE(ask(of(protocol), Server(nobody)).passed) << protocol;
   }
+}
+
+// A flag that is set cannot be taken back, so another process shows it.
+TEST(PortDeathTest, AnInterruptEndsAQuestionAtOnce) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(
+      {
+        host::install_signal_flags();
+        const Server silent([](int fd) { hear(fd), hear(fd); });
+        std::thread user([] {
+          std::this_thread::sleep_for(std::chrono::milliseconds(300));
+          ::kill(::getpid(), SIGINT);
+        });
+        const auto begun = std::chrono::steady_clock::now();
+        try {
+          ask_port(of("http"), silent.port(), seconds(20));
+        } catch (const base::Error& error) {
+          const bool soon = std::chrono::steady_clock::now() - begun < seconds(4);
+          ::_exit(soon && error.exit() == base::Exit::interrupted ? 7 : 8);
+        }
+        ::_exit(9);
+      },
+      testing::ExitedWithCode(7), "");
 }
 
 TEST(FoundTest, LooksThroughLongTextsByPieces) {

@@ -1,0 +1,96 @@
+// `kiln boot IMAGE --shell`: a look inside. Nothing is put into the image for it: the key is the proof's, and
+// goes with the throw-away copy.
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <fmt/core.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+#include "base/scope_exit.hpp"
+#include "cache/store.hpp"
+#include "cli/verbs.hpp"
+#include "engine/machines.hpp"
+#include "engine/proof_spec.hpp"
+#include "proof/verdict.hpp"
+
+namespace kiln::cli {
+
+namespace fs = std::filesystem;
+
+int hand_over(const std::vector<std::string>& argv) {
+  std::vector<char*> words;
+  words.reserve(argv.size() + 1);
+  for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  const base::ScopeExit drop([&] { ::posix_spawnattr_destroy(&attributes); });
+  sigset_t plain;
+  ::sigemptyset(&plain);
+  ::sigaddset(&plain, SIGPIPE);  // kiln ignores it, and a program inherits that
+  ::posix_spawnattr_setsigdefault(&attributes, &plain);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+  pid_t pid = 0;
+  if (const int code = ::posix_spawnp(&pid, words.front(), nullptr, &attributes, words.data(), environ);
+      code != 0) {
+    throw base::Error(fmt::format("cannot run '{}': {}", argv.front(), std::strerror(code)),
+                      base::Exit::missing)
+        .hint("install it; `kiln doctor` lists what is missing");
+  }
+  int status = 0;
+  while (::waitpid(pid, &status, WNOHANG) == 0) {
+    // A ^C at the terminal reaches the program as well, which knows what to do about it.
+    if (host::pending_signal() == SIGTERM || host::pending_signal() == SIGHUP) ::kill(pid, SIGTERM);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  host::check_interrupt();
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int shell(const Invocation& call, const fs::path& image, const profile::Proof& proof) {
+  auto observer = event_observer(call.events, terminal_observer(call.host, call.err, call.quiet));
+  cache::Store store(call.host, call.store);
+  const auto machines = engine::real_machines(call.host, store.root() / "machine");
+  const auto accel = machines->choose_accel(call.accel, {});
+  observer->note(accel.why);
+  const auto entry = store.scratch();
+
+  proof::BootOptions options;
+  options.image = image;
+  options.proof.memory = proof.memory;
+  options.proof.cpus = proof.cpus;
+  options.firmware = proof.firmware.empty() ? profile::Firmware::bios : proof.firmware.front();
+  options.accel = accel.accel;
+  options.limits = image::limits_for(accel.accel);
+  if (call.timeout.count() > 0) options.limits.boot = call.timeout;
+  options.scratch = entry.folder() / "shell";
+  options.console = entry.folder() / "console.log";
+  options.screen = entry.folder() / "screen.png";
+  options.on_doing = [&](std::string_view what) { observer->doing(what); };
+  const double begun = call.host.elapsed();
+  const auto booted = [&](stage::Observer::How how) {
+    observer->step_ends("boot", how, std::max(0.0, call.host.elapsed() - begun), "");
+  };
+  observer->step_begins("boot", fmt::format("Booting {}", image.filename().string()));
+  int status = 0;
+  try {
+    status = proof::shell(call.host, options, [&](const std::vector<std::string>& argv) {
+      booted(stage::Observer::How::done);
+      observer->note("a shell of root; what is written is gone when it ends");
+      call.out.flush();
+      return hand_over(argv);
+    });
+  } catch (const base::Error& error) {
+    if (error.exit() == base::Exit::failed) booted(stage::Observer::How::failed);
+    throw;
+  }
+  if (status == 0) return 0;
+  observer->note(fmt::format("the shell ended with status {}", status));
+  return static_cast<int>(base::Exit::failed);
+}
+
+}  // namespace kiln::cli
