@@ -249,35 +249,46 @@ void Store::open_root() {
                                   owner_name(status.st_uid), owner_name(static_cast<uid_t>(host_.uid))),
                       base::Exit::missing)
         .hint("run kiln as its owner, or give a store of your own with --store DIR");
-  // A folder of somebody's own files would be made 0700 and have its tmp/ swept: only a store is taken.
-  for (const auto& item : children(root_)) {
-    const std::string name = item.filename();
-    const bool ours = std::find(kFolders.begin(), kFolders.end(), name) != kFolders.end() ||
-                      name == "stamps.json" || name == "lock" || name == "users" || name == "machine" ||
-                      name == "settled" || name == "lost+found" || name.starts_with(".") ||
-                      name.starts_with("stamps.json");
-    if (!ours)
-      throw base::Error(fmt::format("{} is not a store: there is '{}' in it", root_.string(), name),
-                        base::Exit::usage)
-          .hint("give --store a directory that is empty or not there yet");
-  }
+  require_ours();
   if ((status.st_mode & 0077U) != 0) ::chmod(root_.c_str(), 0700);
 
   try {
+    // Its marks come first: what is made below them is known for ours from then on.
+    open_lock_file(root_ / "lock");
+    users_ = open_lock_file(root_ / "users");
     for (const auto* folder : kFolders) {
       const fs::path path = root_ / folder;
       if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) throw base::Error(reason(errno));
       if (::faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) != 0) throw base::Error(reason(errno));
     }
     if (::faccessat(AT_FDCWD, root_.c_str(), W_OK | X_OK, AT_EACCESS) != 0) throw base::Error(reason(errno));
-    users_ = open_lock_file(root_ / "users");
-    open_lock_file(root_ / "lock");
   } catch (const base::Error& failure) {
     writable_ = false;
     why_not_writable_ = failure.message();
     users_.reset(::open((root_ / "users").c_str(), O_RDONLY | O_CLOEXEC));
   }
   if (users_) lock_patiently(users_.get(), LOCK_SH, root_ / "users");
+}
+
+// A folder of somebody's own files would be made 0700, have its tmp/ swept and be trimmed: only what bears a
+// store's marks, or is empty, is taken for one.
+void Store::require_ours() const {
+  std::error_code ignored;
+  const bool marked = fs::exists(root_ / "users", ignored) && fs::exists(root_ / "lock", ignored);
+  for (const auto& item : children(root_)) {
+    const std::string name = item.filename();
+    const bool mark = name == "users" || name == "lock";  // one may be there, from a start that was killed
+    const bool ours = mark || name == "lost+found" ||
+                      (marked && (std::find(kFolders.begin(), kFolders.end(), name) != kFolders.end() ||
+                                  name == "machine" || name == "settled" || name.starts_with(".") ||
+                                  name.starts_with("stamps.json")));
+    if (!ours)
+      throw base::Error(
+          fmt::format("{} is not a store: there is '{}' in it{}", root_.string(), name,
+                      marked ? "" : ", and not the files 'lock' and 'users' by which a store is known"),
+          base::Exit::usage)
+          .hint("give --store a directory that is empty or not there yet");
+  }
 }
 
 void Store::require_writable() const {
@@ -702,9 +713,11 @@ void Store::touch(const fs::path& path, bool mine) {
 
 std::uint64_t Store::trim(std::uint64_t bytes) {
   if (!writable_) return 0;
-  // Alone or not at all: a build that found a layer relies on it until it ends.
+  // Alone or not at all: a build that found a layer relies on it until it ends. The kernel lets go of the
+  // shared lock before it tries for the other one, so that is taken again in either case.
+  const auto share_again = [this] { lock_patiently(users_.get(), LOCK_SH, root_ / "users"); };
   if (::flock(users_.get(), LOCK_EX | LOCK_NB) != 0) {
-    ::flock(users_.get(), LOCK_SH | LOCK_NB);
+    share_again();
     return 0;
   }
   struct Item {
@@ -760,7 +773,7 @@ std::uint64_t Store::trim(std::uint64_t bytes) {
   for (const auto& file : children(root_ / "stages"))
     if (file.filename().string().ends_with(".lock")) ::unlink(file.c_str());
   keep_stamps({});
-  ::flock(users_.get(), LOCK_SH | LOCK_NB);
+  share_again();
   return freed;
 }
 

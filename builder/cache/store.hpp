@@ -166,6 +166,8 @@ class Store {
   };
   static std::optional<Stamp> stamp_of(const std::filesystem::path& file);
   void open_root();
+  // Throws base::Error (Exit::usage) when the root holds somebody else's files.
+  void require_ours() const;
   void sweep();
   host::Fd take_lock();
   std::map<std::string, Stamp> read_stamps() const;

@@ -18,6 +18,7 @@
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "host/atomic_file.hpp"
+#include "host/fd.hpp"
 #include "host/temp_dir.hpp"
 
 namespace kiln::cache {
@@ -223,6 +224,29 @@ TEST_F(StoreTest, AFolderOfSomebodysFilesIsNotTakenForAStore) {
   EXPECT_EQ(mode(root), 0755U);
 }
 
+// Its names alone make no store: it would be swept and trimmed.
+TEST_F(StoreTest, AFolderThatLooksLikeAStoreIsNotSwept) {
+  fs::create_directories(root / "tmp" / "work");
+  fs::create_directories(root / "packages");
+  try {
+    const Store store(host, root);
+    FAIL() << "opened";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.exit(), base::Exit::usage);
+    EXPECT_THAT(error.message(), HasSubstr(root.string() + " is not a store: there is 'packages' in it"));
+    EXPECT_THAT(error.message(), HasSubstr("'lock' and 'users'"));
+  }
+  EXPECT_TRUE(fs::exists(root / "tmp" / "work"));
+}
+
+TEST_F(StoreTest, AStoreWhoseMakingWasKilledIsMadeAgain) {
+  fs::create_directories(root / "lost+found");
+  host::write_file(root / "lock", "");
+  const Store store(host, root);
+  EXPECT_TRUE(store.writable());
+  EXPECT_TRUE(fs::exists(root / "layers"));
+}
+
 TEST_F(StoreTest, AReadOnlyStoreServesHitsAndSaysWhyItCannotBuild) {
   {
     Store store(host, root);
@@ -389,6 +413,21 @@ TEST_F(StoreTest, TrimmingSparesWhatThisRunUsedAndWaitsForOthers) {
   Store other(host, root);
   EXPECT_EQ(other.trim(0), 0U) << "the first has it open";
   EXPECT_TRUE(fs::exists(layer.folder));
+}
+
+TEST_F(StoreTest, WhoeverTrimsOrCouldNotStillHasTheStoreOpen) {
+  const auto alone = [&] {
+    const host::Fd users(::open((root / "users").c_str(), O_RDWR | O_CLOEXEC));
+    return ::flock(users.get(), LOCK_EX | LOCK_NB) == 0;
+  };
+  Store store(host, root);
+  {
+    const Store other(host, root);
+    store.trim(0);
+  }
+  EXPECT_FALSE(alone()) << "after a trim that had to wait";
+  store.trim(0);
+  EXPECT_FALSE(alone()) << "after a trim";
 }
 
 TEST_F(StoreTest, AClockSetBackChangesNoHitAndGivesNoNegativeTime) {
