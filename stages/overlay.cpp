@@ -51,7 +51,8 @@ constexpr std::array<stage::Option, 2> options = {{
      .type = stage::Type::text,
      .fallback = "/",
      .doc = "The directory of the image that the tree is laid over; made when it is not there.",
-     .pattern = "/[^\\s]*"},
+     .pattern = "/[^\\s]*",
+     .write = "a whole path without spaces, such as /opt/app"},
 }};
 
 constexpr std::string_view rules_file = "overlay.yml";
@@ -103,7 +104,7 @@ std::optional<Rule> read_rule(const profile::Node& node, std::vector<base::Error
   }
   if (const auto owner = fields.take("owner")) rule.owner = owner->as_text("owner", errors).value_or("");
   if (const auto group = fields.take("group")) rule.group = group->as_text("group", errors).value_or("");
-  fields.leftovers("rule", {"path", "owner", "group", "mode"}, errors);
+  fields.leftovers("rule: unknown key", {"path", "owner", "group", "mode"}, errors);
   if (errors.size() != before) return std::nullopt;
   return rule;
 }
@@ -130,7 +131,7 @@ std::vector<Rule> read_rules(const std::filesystem::path& file, const std::strin
         }
       }
     }
-    top.leftovers("overlay.yml", {"rules"}, errors);
+    top.leftovers("unknown key", {"rules"}, errors);
   }
   if (!errors.empty()) throw base::Errors(std::move(errors));
   return rules;
@@ -166,7 +167,7 @@ class Overlay : public stage::Stage {
     const std::filesystem::path tree = options_.path("tree");
     const std::vector<host::TreeNode> nodes = host::walk(tree);
     check_rules_fit(read_rules(tree / rules_file, (tree / rules_file).string()), nodes);
-    target::refuse_private_keys(tree, nodes, "overlay");
+    target::refuse_private_keys(tree, nodes, "overlay", options_.where("tree"));
   }
 
   void run(stage::Workspace& work) const override {
@@ -175,7 +176,7 @@ class Overlay : public stage::Stage {
         read_rules(tree / rules_file, (options_.path("tree") / rules_file).string());
     const std::vector<host::TreeNode> nodes = host::walk(tree);
     check_rules_fit(rules, nodes);
-    target::refuse_private_keys(tree, nodes, "overlay");
+    target::refuse_private_keys(tree, nodes, "overlay", options_.where("tree"));
 
     image::Files& files = work.files();
     const target::Users users = target::Users::read(files);

@@ -45,12 +45,14 @@ constexpr std::array<stage::Option, 4> options = {{
      .type = stage::Type::text,
      .fallback = "/srv",
      .doc = "Where the trees lie in the image: INTO/salt and INTO/pillar, replaced when they are there.",
-     .pattern = "(/[A-Za-z0-9._-]*[A-Za-z0-9_-])+"},
+     .pattern = "(/[A-Za-z0-9._-]*[A-Za-z0-9_-])+",
+     .write = "a whole path of letters, digits, '.', '_' and '-', such as /srv"},
     {.name = "minion_id",
      .type = stage::Type::text,
      .fallback = "appliance",
      .doc = "The name by which top files match this machine, the same in build and in use.",
-     .pattern = "[A-Za-z0-9][A-Za-z0-9._-]*"},
+     .pattern = "[A-Za-z0-9][A-Za-z0-9._-]*",
+     .write = "letters, digits, '.', '_' and '-', such as appliance"},
 }};
 
 constexpr std::string_view config = "/etc/salt/minion.d/kiln.conf";
@@ -63,7 +65,7 @@ void check_tree(const std::filesystem::path& tree, const std::string& shown, std
         .at(where)
         .hint("write one that says which of its files are for which machine");
   }
-  target::refuse_private_keys(tree, host::walk(tree), fmt::format("{} tree", what));
+  target::refuse_private_keys(tree, host::walk(tree), fmt::format("{} tree", what), where);
 }
 
 class SaltHighstate : public stage::Stage {

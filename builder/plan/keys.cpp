@@ -39,8 +39,24 @@ void named_input(stage::KeyWriter& writer, std::string_view name, const std::fil
   writer.input(fmt::format("{} {}", name, json(path.filename().string())), path);
 }
 
+// Runs `deed`, which reads what the profile names at `where`. What cannot be read (a fifo, a file without
+// permission) is a mistake of whoever named it, and is told there.
+template <typename Deed>
+void reading(const base::Where& where, std::vector<base::Error>& errors, Deed deed) {
+  try {
+    deed();
+  } catch (const base::Errors& several) {
+    errors.insert(errors.end(), several.all().begin(), several.all().end());
+  } catch (const base::Error& error) {
+    if (error.exit() == base::Exit::interrupted || error.exit() == base::Exit::terminated) throw;
+    base::Error told(error.message(), error.exit() == base::Exit::failed ? base::Exit::usage : error.exit());
+    told.at(error.where().file.empty() ? where : error.where());
+    errors.push_back(told.hint(error.hint_text()).detail(error.detail_text()));
+  }
+}
+
 // Sorted by name, whatever the order of the table: moving a row in it changes no key.
-void write_options(const PlannedStep& step, stage::KeyWriter& writer) {
+void write_options(const PlannedStep& step, stage::KeyWriter& writer, std::vector<base::Error>& errors) {
   std::map<std::string_view, const stage::Option*> rows;
   for (const stage::Option& option : step.type->options) rows.emplace(option.name, &option);
   for (const auto& [name, value] : step.options.all()) {
@@ -50,23 +66,29 @@ void write_options(const PlannedStep& step, stage::KeyWriter& writer) {
   for (const auto& [name, value] : step.options.all()) {
     if (!step.options.has(name) || !is_path(rows.at(name)->type)) continue;
     const Type type = rows.at(name)->type;
-    if (type == Type::tree) writer.input(name, step.options.path(name));
-    if (type == Type::file) named_input(writer, name, step.options.path(name));
+    const base::Where& where = step.options.where(name);
+    if (type == Type::tree) reading(where, errors, [&] { writer.input(name, step.options.path(name)); });
+    if (type == Type::file)
+      reading(where, errors, [&] { named_input(writer, name, step.options.path(name)); });
     if (type != Type::files) continue;
     const std::vector<std::filesystem::path> paths = step.options.paths(name);
-    for (std::size_t i = 0; i < paths.size(); ++i)
-      named_input(writer, fmt::format("{}[{}]", name, i), paths[i]);
+    for (std::size_t i = 0; i < paths.size(); ++i) {
+      reading(where, errors, [&] { named_input(writer, fmt::format("{}[{}]", name, i), paths[i]); });
+    }
   }
 }
 
-StepKey make_key(const Plan& plan, const PlannedStep& step, const std::string& parent,
-                 const host::Host& host) {
+// All mistakes of the step's inputs go to `errors`; the key is of no use then.
+StepKey make_key(const Plan& plan, const PlannedStep& step, const std::string& parent, const host::Host& host,
+                 std::vector<base::Error>& errors) {
+  const std::size_t before = errors.size();
   stage::KeyWriter writer(host);
   writer.line("kiln-key 1");
   writer.line(fmt::format("stage {}", step.type->name));
   writer.line(fmt::format("revision {}", step.type->revision));
-  write_options(step, writer);
-  step.stage->describe(writer);
+  write_options(step, writer, errors);
+  if (errors.size() > before) return {};
+  reading(step.where, errors, [&] { step.stage->describe(writer); });
   if (step.type->place != Place::offline) {
     writer.fact("guest.cpus", std::to_string(plan.profile.guest.cpus));
     writer.fact("guest.memory", std::to_string(plan.profile.guest.memory));
@@ -80,6 +102,7 @@ StepKey make_key(const Plan& plan, const PlannedStep& step, const std::string& p
 
 std::vector<StepKey> make_keys(const Plan& plan, const host::Host& host) {
   std::vector<StepKey> keys;
+  std::vector<base::Error> errors;
   std::string parent;  // the image as it is so far; artifacts read it and are nobody's parent
   for (const PlannedStep& step : plan.steps) {
     if (step.type->reuse == stage::Reuse::never) {
@@ -87,14 +110,13 @@ std::vector<StepKey> make_keys(const Plan& plan, const host::Host& host) {
       keys.emplace_back();
       continue;
     }
-    try {
-      keys.push_back(make_key(plan, step, parent, host));
-    } catch (base::Error& error) {
-      error.during(fmt::format("reading the inputs of step '{}'", step.id));
-      throw;
-    }
+    const std::size_t before = errors.size();
+    keys.push_back(make_key(plan, step, parent, host, errors));
+    for (std::size_t i = before; i < errors.size(); ++i)
+      errors[i].during(fmt::format("reading the inputs of step '{}'", step.id));
     if (step.type->kind != Kind::artifact) parent = keys.back().key;
   }
+  if (!errors.empty()) throw base::Errors(std::move(errors));
   return keys;
 }
 

@@ -80,7 +80,7 @@ bool has_private_key(std::string_view text) {
 }
 
 void refuse_private_keys(const std::filesystem::path& root, const std::vector<host::TreeNode>& nodes,
-                         std::string_view what) {
+                         std::string_view what, const base::Where& where) {
   std::string found;
   std::size_t count = 0;
   for (const host::TreeNode& node : nodes) {
@@ -92,6 +92,7 @@ void refuse_private_keys(const std::filesystem::path& root, const std::vector<ho
   if (count == 0) return;
   throw base::Error(fmt::format("the {} holds {}", what, count == 1 ? "a private key" : "private keys"),
                     base::Exit::usage)
+      .at(where)
       .hint(
           "every copy of the image would share it: make it on the machine at first boot, or hand it over in "
           "the "

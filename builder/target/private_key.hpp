@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.hpp"
 #include "host/tree.hpp"
 
 namespace kiln::target {
@@ -15,8 +16,8 @@ namespace kiln::target {
 bool has_private_key(std::string_view text);
 
 // Reads every file of a tree. Throws base::Error (Exit::usage) naming the files that hold a private key and
-// the way out; `what` says what the tree is for ("overlay").
+// the way out; `what` says what the tree is for ("overlay"), `where` the profile names it.
 void refuse_private_keys(const std::filesystem::path& root, const std::vector<host::TreeNode>& nodes,
-                         std::string_view what);
+                         std::string_view what, const base::Where& where);
 
 }  // namespace kiln::target

@@ -44,6 +44,9 @@ TEST_P(ErrorsTest, SaysExactlyThis) {
     EXPECT_EQ(error.exit(), base::Exit::usage);
     said = std::string(error.what()) + "\n";
   }
+  // Inputs are named by their whole paths; where this checkout lies is no matter.
+  const std::string here = folder.string() + "/";
+  for (auto at = said.find(here); at != std::string::npos; at = said.find(here)) said.erase(at, here.size());
   ASSERT_NE(said, "") << "bad.yml is not bad at all";
   if (std::getenv("ACCEPT") != nullptr) {
     std::ofstream(folder / "expected.txt") << said;

@@ -62,6 +62,25 @@ TEST_F(KeysTest, ExportsDependOnTheImageAndNotOnEachOther) {
   EXPECT_THAT(all[3].text, HasSubstr("parent " + all[1].key));
 }
 
+TEST_F(KeysTest, AllInputsThatCannotBeReadAreToldWhereTheProfileNamesThem) {
+  desk_.write("tree/file", "x");
+  ASSERT_EQ(::mkfifo(desk_.path("tree/fifo").c_str(), 0600), 0);
+  desk_.write("other/file", "x");
+  ASSERT_EQ(::mkfifo(desk_.path("other/fifo").c_str(), 0600), 0);
+  try {
+    keys("steps:\n  - base_a:\n  - change: {tree: tree}\n  - id: more\n    change: {tree: other}\n");
+    FAIL() << "read a fifo";
+  } catch (const base::Errors& errors) {
+    EXPECT_EQ(errors.exit(), base::Exit::usage);
+    ASSERT_EQ(errors.all().size(), 2U);
+    EXPECT_EQ(errors.all()[0].where().text(), desk_.path("p.yml").string() + ":3:20");
+    EXPECT_THAT(errors.all()[0].what(), HasSubstr("tree/fifo' is a device, socket or fifo; only files"));
+    EXPECT_EQ(errors.all()[1].where().line, 5);
+    EXPECT_EQ(errors.all()[1].exit(), base::Exit::usage);
+    EXPECT_THAT(errors.all()[1].what(), HasSubstr("while reading the inputs of step 'more'"));
+  }
+}
+
 TEST_F(KeysTest, AStageThatIsNeverReusedLeavesNoTextOfItsInputs) {
   const auto all = keys("steps: [{base_a: }, {secret: {token: t0ken}}]\n");
   EXPECT_EQ(all[1].text, "");

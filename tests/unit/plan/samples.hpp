@@ -10,7 +10,8 @@
 
 namespace kiln::plan {
 
-// base_a, base_b; change (every type of option), boots (in a guest), seal; export, export_too, secret (never cached).
+// base_a, base_b; change (every type of option), boots (in a guest), seal; export, export_too, secret (never
+// cached).
 const stage::StageSet& samples();
 
 // A host of which nothing but tool versions is asked: "NAME 1.0".

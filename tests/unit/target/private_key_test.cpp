@@ -39,10 +39,11 @@ TEST(PrivateKey, PublicThingsAndMentionsAreNone) {
 TEST(PrivateKey, InATreeIsAnErrorThatNamesTheFileAndTheWayOut) {
   const fakes::TempTree tree({{"a/readme", "nothing\n"}, {"b/tls.key", pem("PRIVATE KEY", body)}});
   try {
-    refuse_private_keys(tree.path(), host::walk(tree.path()), "overlay");
+    refuse_private_keys(tree.path(), host::walk(tree.path()), "overlay", {"p.yml", 3, 5});
     FAIL() << "nothing was thrown";
   } catch (const base::Error& error) {
     EXPECT_EQ(error.exit(), base::Exit::usage);
+    EXPECT_EQ(error.where().text(), "p.yml:3:5");
     EXPECT_EQ(error.message(), "the overlay holds a private key");
     EXPECT_NE(error.hint_text().find("first boot"), std::string::npos);
     EXPECT_EQ(error.detail_text(), (tree / "b/tls.key").string());
