@@ -335,6 +335,7 @@ Proven prove(Session& session, const cache::Artifact& artifact, const cache::Art
   options.firmware = firmware;
   options.accel = accel.accel;
   options.limits = image::limits_for(accel.accel);
+  if (session.options.timeout.count() > 0) options.limits.boot = session.options.timeout;
   options.scratch = folder / "scratch";
   options.console = folder / "console.log";
   options.screen = folder / "screen.png";
@@ -508,10 +509,12 @@ std::set<std::string> needed_tools(const Session& session, const plan::Plan& pla
     if (type.kind != Kind::image) continue;
     if (type.place == Place::guest || (type.place == Place::native_or_guest && !session.native()))
       tools.emplace("qemu-system-x86_64");
-    if (session.native()) tools.insert({"qemu-storage-daemon", "losetup"});
-    if (session.native() && type.place == Place::native_or_guest) tools.emplace("unshare");
+    if (session.native()) tools.emplace("qemu-storage-daemon");
+    if (session.native() && type.place == Place::native_or_guest)
+      tools.insert({"unshare", "nsenter", "hostname"});
   }
-  if (artifacts && ran && session.options.boot) tools.insert({"qemu-system-x86_64", "qemu-img", "ssh"});
+  if (artifacts && ran && session.options.boot)
+    tools.insert({"qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"});
   return tools;
 }
 
@@ -615,7 +618,10 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
                                 [](const Found& one) { return !one.hit; });
   if (runs) {
     store.require_writable();
-    require_tools(host, needed_tools(session, plan, found, end));
+    const auto tools = needed_tools(session, plan, found, end);
+    require_tools(host, tools);
+    if (tools.contains("ssh-keygen"))  // there will be a proof
+      for (const auto firmware : plan.profile.proof.firmware) proof::require_firmware(firmware);
     for (std::size_t i = 0; i < end; ++i)
       if (!found[i].hit) session.inputs.take(keys[i].inputs, session.folder() / "inputs");
   }

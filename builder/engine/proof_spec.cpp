@@ -6,6 +6,7 @@
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
+#include "proof/verdict.hpp"
 
 namespace kiln::engine {
 namespace {
@@ -50,6 +51,7 @@ std::string proof_json(const profile::Proof& proof) {
 std::string proof_digest(const profile::Proof& proof) {
   auto all = to_json(proof);
   all.erase("firmware");
+  all["revision"] = proof::checks_revision;
   return base::sha256(all.dump(-1, ' ', false, json::error_handler_t::replace));
 }
 

@@ -12,7 +12,7 @@
 namespace kiln::engine {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 40> kPackages = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 42> kPackages = {{
     {"apt-get", "apt"},
     {"chroot", "coreutils"},
     {"cp", "coreutils"},
@@ -25,6 +25,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 40> kPackage
     {"fusermount3", "fuse3"},
     {"gpgv", "gpgv"},
     {"grub-mkimage", "grub-common"},
+    {"hostname", "hostname"},
     {"losetup", "mount"},
     {"mcopy", "mtools"},
     {"mke2fs", "e2fsprogs"},
@@ -35,6 +36,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 40> kPackage
     {"mount", "mount"},
     {"newuidmap", "uidmap"},
     {"newgidmap", "uidmap"},
+    {"nsenter", "util-linux"},
     {"partx", "util-linux"},
     {"python3", "python3"},
     {"pip3", "python3-pip"},

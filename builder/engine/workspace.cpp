@@ -310,6 +310,12 @@ fs::path StepWorkspace::input(const fs::path& local) {
       fmt::format("a stage reads {}, which is in no key: name it in describe()", local.string()));
 }
 
+// Of the host: no accelerator makes it faster.
+std::chrono::seconds StepWorkspace::step_limit() const {
+  const auto said = session_.options.timeout;
+  return said.count() > 0 ? said : image::limits_for(image::Accel::tcg).step;
+}
+
 fs::path StepWorkspace::scratch() {
   const fs::path folder = place_.folder / "scratch";
   fs::create_directories(folder);
@@ -363,10 +369,8 @@ image::System& StepWorkspace::system() {
   if (!session_.native()) return guest();
   if (!sandbox_) {
     let_go();
-    auto limit = image::limits_for(image::Accel::tcg).step;
-    if (session_.options.timeout.count() > 0) limit = session_.options.timeout;
     sandbox_ = session_.machines.open_sandbox(place_.image, scratch_folder("sandbox"),
-                                              session_.store.packages("debs"), limit);
+                                              session_.store.packages("debs"), step_limit());
     logged_ = std::make_unique<LoggedSystem>(sandbox_->system(), *observer_, "sandbox");
     touched_ = true;
   }

@@ -1,6 +1,7 @@
 // What a step may touch, made of the store, snapshotted inputs and the machines: implements stage::Workspace.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -108,6 +109,7 @@ class StepWorkspace final : public stage::Workspace {
   const host::Host& host() const override { return session_.host; }
   stage::Observer& observer() override;
   std::filesystem::path input(const std::filesystem::path& local) override;
+  std::chrono::seconds step_limit() const override;
   std::filesystem::path scratch() override;
   std::filesystem::path blob(const std::string& url, const std::string& sha256) override;
   std::filesystem::path package_cache(const std::string& kind) override;

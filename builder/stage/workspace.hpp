@@ -1,6 +1,7 @@
 // What a stage's run() may touch, and nothing else. The engine implements it; tests implement a smaller one.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -23,6 +24,9 @@ class Workspace {
   // The snapshot of a local path that was digested into this step's key. Throws std::logic_error for a path
   // that was not.
   virtual std::filesystem::path input(const std::filesystem::path& local) = 0;
+  // How long one command of the step may take: half an hour, or what the user said. A stage sets it on what
+  // it runs on the host; system() and guest() keep it by themselves.
+  virtual std::chrono::seconds step_limit() const = 0;
   // An empty directory for this step alone, on the store's file system; removed afterwards.
   virtual std::filesystem::path scratch() = 0;
   // A file kept by sha256 in the store: fetched from `url` when it is not there. Verified in either case.

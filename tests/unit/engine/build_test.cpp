@@ -356,6 +356,14 @@ TEST(Build, AnotherQuestionAsksForAnotherProof) {
   EXPECT_TRUE(world.build().proof_reused);
 }
 
+TEST(Build, TheTimeTheUserGivesHoldsForTheProofToo) {
+  World world;
+  world.usual();
+  world.options.timeout = std::chrono::seconds(90);
+  world.build();
+  EXPECT_EQ(world.machines.last_proof.boot, std::chrono::seconds(90));
+}
+
 TEST(Build, StopsBehindAStep) {
   World world;
   world.usual();
@@ -387,6 +395,20 @@ TEST(Build, AllMissingToolsAreNamedBeforeTheFirstStepRuns) {
     for (const auto* word : {"mmdebstrap", "qemu-img (package qemu-utils)", "qemu-system-x86_64"})
       EXPECT_THAT(error.message(), HasSubstr(word));
     EXPECT_THAT(error.hint_text(), HasSubstr("apt-get install mmdebstrap qemu-system-x86 qemu-utils"));
+  }
+  EXPECT_THAT(world.ran, IsEmpty());
+}
+
+TEST(Build, ToolsOfTheProofAreMissedBeforeTheFirstStepToo) {
+  World world;
+  world.usual();
+  world.runner->missing = {"ssh-keygen", "losetup"};
+  try {
+    world.build();
+    FAIL() << "built";
+  } catch (const base::Error& error) {
+    EXPECT_THAT(error.message(), HasSubstr("ssh-keygen (package openssh-client)"));
+    EXPECT_THAT(error.message(), Not(HasSubstr("losetup")));
   }
   EXPECT_THAT(world.ran, IsEmpty());
 }

@@ -232,6 +232,7 @@ image::AccelVerdict FakeMachines::choose_accel(image::Wish, const fs::path&) {
 }
 proof::Verdict FakeMachines::prove(const proof::BootOptions& options) {
   log.push_back(options.firmware == profile::Firmware::uefi ? "prove uefi" : "prove bios");
+  last_proof = options.limits;
   host::write_file(options.console, "console\n");
   host::write_file(options.screen, "screen\n");
   proof::Verdict verdict;

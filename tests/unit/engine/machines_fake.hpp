@@ -52,6 +52,7 @@ class FakeMachines final : public Machines {
   std::string fstab = "LABEL=cloudimg-rootfs / ext4 defaults 0 1\n";
   std::string dpkg_status;
   image::GuestOptions last_guest;
+  image::Limits last_proof;
   std::filesystem::path last_debs;
   std::function<host::Finished(const image::Exec&)> answer;  // of commands
 };

@@ -1,8 +1,11 @@
 #include "engine/proof_spec.hpp"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
+#include "base/digest.hpp"
 #include "base/error.hpp"
+#include "proof/verdict.hpp"
 
 namespace kiln::engine {
 namespace {
@@ -46,6 +49,15 @@ TEST(ProofSpec, EveryQuestionChangesTheDigestAndTheFirmwareDoesNot) {
   EXPECT_TRUE(changed([](profile::Proof& proof) { proof.ports[0].body = ""; }));
   EXPECT_TRUE(changed([](profile::Proof& proof) { proof.files[0].mode = "0600"; }));
   EXPECT_TRUE(changed([](profile::Proof& proof) { proof.commands[0].status = 0; }));
+}
+
+// A verdict of before a check got stricter is not found again.
+TEST(ProofSpec, TheRevisionOfTheChecksIsPartOfTheDigest) {
+  auto all = nlohmann::json::parse(proof_json(sample()));
+  all.erase("firmware");
+  EXPECT_NE(proof_digest(sample()), base::sha256(all.dump()));
+  all["revision"] = proof::checks_revision;
+  EXPECT_EQ(proof_digest(sample()), base::sha256(all.dump()));
 }
 
 TEST(ProofSpec, WhatIsNoProofIsRefused) {

@@ -160,6 +160,20 @@ TEST(Workspace, AnArtifactStepThatLeavesNothingFails) {
   EXPECT_THROW(world.build(), base::Error);
 }
 
+TEST(Workspace, ACommandOfTheHostHasHalfAnHourOrWhatTheUserSays) {
+  for (const auto& [said, limit] : {std::pair(0, 1800), std::pair(90, 90)}) {
+    World world;
+    world.options.timeout = std::chrono::seconds(said);
+    std::chrono::seconds seen{0};
+    world.base("base", "1", [&](stage::Workspace& work) {
+      seen = work.step_limit();
+      host::write_file(work.new_disk(), "x");
+    });
+    world.build();
+    EXPECT_EQ(seen.count(), limit);
+  }
+}
+
 TEST(Workspace, BlobsComeByDigestAndAreKept) {
   World world;
   const fs::path file = world.dir.path() / "image.raw";
