@@ -17,6 +17,7 @@
 #include "stage/stage.hpp"
 #include "stage/workspace.hpp"
 #include "target/exec.hpp"
+#include "target/url.hpp"
 
 namespace kiln::stages {
 namespace {
@@ -46,18 +47,21 @@ constexpr std::array<stage::Option, 8> options = {{
      .type = stage::Type::text,
      .fallback = "bookworm",
      .doc = "Release of the distribution.",
-     .pattern = "[a-z][a-z0-9.-]*"},
+     .pattern = "[a-z][a-z0-9.-]*",
+     .write = "lower-case letters, digits, '.' and '-', such as bookworm"},
     {.name = "mirror",
      .type = stage::Type::text,
      .fallback = {},
      .doc =
          "URL of the archive to take packages from, now and in the image; mmdebstrap's default without it.",
-     .pattern = "(https?|file)://[A-Za-z0-9./_~:%@-]+"},
+     .pattern = "(https?|file)://[A-Za-z0-9./_~:%@-]+",
+     .write = "a URL such as https://deb.debian.org/debian"},
     {.name = "components",
      .type = stage::Type::texts,
      .fallback = "[main]",
      .doc = "Components of the archive.",
-     .pattern = "[a-z][a-z0-9-]*"},
+     .pattern = "[a-z][a-z0-9-]*",
+     .write = "lower-case letters, digits and '-', such as non-free-firmware"},
     {.name = "keyring",
      .type = stage::Type::file,
      .fallback = {},
@@ -71,12 +75,14 @@ constexpr std::array<stage::Option, 8> options = {{
      .type = stage::Type::text,
      .fallback = "linux-image-cloud-amd64",
      .doc = "Package of the kernel; real hardware wants linux-image-amd64.",
-     .pattern = "[a-z0-9][a-z0-9+.-]+"},
+     .pattern = "[a-z0-9][a-z0-9+.-]+",
+     .write = "a package's name, such as linux-image-amd64"},
     {.name = "packages",
      .type = stage::Type::texts,
      .fallback = {},
      .doc = "More packages to begin with.",
-     .pattern = "[a-z0-9][a-z0-9+.-]*[a-z0-9+](=[0-9][A-Za-z0-9.+:~-]*)?"},
+     .pattern = "[a-z0-9][a-z0-9+.-]*[a-z0-9+](=[0-9][A-Za-z0-9.+:~-]*)?",
+     .write = "a package's name, such as nano or nano=7.2-1"},
     {.name = "size",
      .type = stage::Type::size,
      .fallback = "8G",
@@ -270,7 +276,8 @@ class BaseDebian : public stage::Stage {
 
   void describe(stage::KeyWriter& key) const override {
     // These write content; GRUB's images are made by the image's own program.
-    for (const char* program : {"mmdebstrap", "mke2fs", "mkfs.vfat", "mcopy"}) key.tool(program);
+    for (const char* program : {"mmdebstrap", "sfdisk", "mke2fs", "mkfs.vfat", "mcopy", "qemu-img"})
+      key.tool(program);
   }
 
   void run(stage::Workspace& work) const override {
@@ -329,7 +336,8 @@ class BaseDebian : public stage::Stage {
     if (options_.has("mirror")) command.add({options_.text("mirror")});
     command.env["SOURCE_DATE_EPOCH"] = std::string(source_date);
     command.env["LC_ALL"] = "C.UTF-8";
-    command.timeout = std::chrono::minutes(60);
+    if (work.host().root) command.env["TMPDIR"] = keep_traces_in(scratch);
+    command.timeout = work.step_limit();
     command.purpose = "composing the base system";
 
     target::Lines lines([&](std::string_view line) {
@@ -343,6 +351,21 @@ class BaseDebian : public stage::Stage {
     lines.finish();
     fs::remove(scratch / "packages.tar");
     debs.keep_new();
+  }
+
+  // Root's mmdebstrap mounts /proc and /sys of the system and keeps files beside it, and cleans up when it
+  // ends. Should it be killed, the mounts are gone with this namespace and the files with the scratch.
+  // A user's mmdebstrap mounts in a namespace of its own; the ids it is mapped to cannot enter the store, so
+  // its files stay in /tmp.
+  static std::string keep_traces_in(const fs::path& scratch) {
+    try {
+      host::private_mounts();
+    } catch (const base::Error&) {
+      // Where a namespace cannot be had, in a container without that right, mmdebstrap can mount nothing.
+    }
+    const fs::path folder = scratch / "mmdebstrap";
+    fs::create_directories(folder);
+    return folder.string();
   }
 
   // Tells the engine what the mirror served; returns the lines.
@@ -371,6 +394,15 @@ class BaseDebian : public stage::Stage {
 };
 
 std::unique_ptr<stage::Stage> make(const stage::Options& given) {
+  if (target::has_login(given.text("mirror"))) {
+    throw base::Error(
+        "base_debian: the mirror's URL holds a login, which every copy of the image would have in its "
+        "package "
+        "sources",
+        base::Exit::usage)
+        .at(given.where("mirror"))
+        .hint("take a mirror, or a proxy of it, that asks for no login");
+  }
   return std::make_unique<BaseDebian>(given);
 }
 

@@ -11,6 +11,7 @@
 #include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
 #include "stage/workspace.hpp"
+#include "target/url.hpp"
 
 namespace kiln::stages {
 namespace {
@@ -38,13 +39,15 @@ constexpr std::array<stage::Option, 4> options = {{
      .type = stage::Type::text,
      .fallback = {},
      .doc = "Where to fetch the image.",
-     .pattern = "(https?|file)://[^\\s]+"},
+     .pattern = "(https?|file)://[^\\s]+",
+     .write = "a URL that begins with https://, http:// or file://"},
     {.name = "sha256",
      .type = stage::Type::text,
      .fallback = {},
      .required = true,
      .doc = "Digest of the file as it is published.",
-     .pattern = "[0-9a-f]{64}"},
+     .pattern = "[0-9a-f]{64}",
+     .write = "64 lower-case hexadecimal digits, as `sha256sum` prints them"},
     {.name = "size",
      .type = stage::Type::size,
      .fallback = "8G",
@@ -67,6 +70,11 @@ class BaseImage : public stage::Stage {
 
   // The digest is an option, so it is in the key. That a local file has it is told before anything runs.
   void describe(stage::KeyWriter& key) const override {
+    key.tool("qemu-img");
+    if (options_.number("size") != 0) {
+      // These write into the disk when it grows.
+      for (const char* program : {"sfdisk", "e2fsck", "resize2fs"}) key.tool(program);
+    }
     if (!options_.has("file")) return;
     const auto input = key.inputs().find(options_.path("file"));
     if (input == key.inputs().end() || input->second.empty()) return;
@@ -137,6 +145,12 @@ std::unique_ptr<stage::Stage> make(const stage::Options& given) {
         base::Exit::usage)
         .at(given.step)
         .hint("give either 'file:' or 'url:'");
+  }
+  if (target::has_login(given.text("url"))) {
+    throw base::Error("base_image: the URL holds a login, which keys, logs and the plan would show",
+                      base::Exit::usage)
+        .at(given.where("url"))
+        .hint("fetch the image yourself and name it with 'file:', or take a URL that asks for no login");
   }
   return std::make_unique<BaseImage>(given);
 }

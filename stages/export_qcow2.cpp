@@ -6,6 +6,7 @@
 
 #include "base/size.hpp"
 #include "image/disk.hpp"
+#include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
 #include "stage/workspace.hpp"
 
@@ -46,6 +47,11 @@ class ExportQcow2 : public stage::Stage {
 
   [[nodiscard]] std::string text(stage::Tense tense) const override {
     return tense == stage::Tense::will ? "Export a qcow2" : "Exporting a qcow2";
+  }
+
+  // All four write into the exported file.
+  void describe(stage::KeyWriter& key) const override {
+    for (const char* program : {"sfdisk", "e2fsck", "resize2fs", "qemu-img"}) key.tool(program);
   }
 
   void run(stage::Workspace& work) const override {

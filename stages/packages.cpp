@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <map>
 
+#include "base/text.hpp"
 #include "host/atomic_file.hpp"
 #include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
@@ -33,7 +34,8 @@ constexpr std::array<stage::Option, 3> options = {{
      .type = stage::Type::texts,
      .fallback = {},
      .doc = "Names of packages, each with an optional =VERSION.",
-     .pattern = "[a-z0-9][a-z0-9+.-]*[a-z0-9+](:[a-z0-9]+)?(=[0-9][A-Za-z0-9.+:~-]*)?"},
+     .pattern = "[a-z0-9][a-z0-9+.-]*[a-z0-9+](:[a-z0-9]+)?(=[0-9][A-Za-z0-9.+:~-]*)?",
+     .write = "a package's name, such as nginx, nginx=1.22.1-9 or libc6:i386"},
     {.name = "from",
      .type = stage::Type::files,
      .fallback = {},
@@ -53,9 +55,7 @@ class Packages : public stage::Stage {
   explicit Packages(stage::Options given) : options_(std::move(given)) {}
 
   [[nodiscard]] std::string text(stage::Tense tense) const override {
-    const std::string what =
-        options_.has("from") ? "packages" : fmt::format("{} packages", options_.texts("install").size());
-    return (tense == stage::Tense::will ? "Install " : "Installing ") + what;
+    return (tense == stage::Tense::will ? "Install " : "Installing ") + what();
   }
 
   // Adds nothing to the key; a list with a bad line is told before anything runs.
@@ -108,6 +108,21 @@ class Packages : public stage::Stage {
   }
 
  private:
+  // "nginx, redis" of few, "54 packages" of many.
+  [[nodiscard]] std::string what() const {
+    std::vector<std::string> names = options_.texts("install");
+    try {
+      for (const std::filesystem::path& list : options_.paths("from")) {
+        for (target::Listed& one : target::read_package_list(host::read_file(list), list.string()))
+          names.push_back(std::move(one.name));
+      }
+    } catch (const base::Error&) {
+      return "packages";  // describe() says what is wrong with the list
+    }
+    constexpr std::size_t few = 3;
+    return names.size() > few ? fmt::format("{} packages", names.size()) : base::join(names, ", ");
+  }
+
   void install(target::Apt& apt, const std::vector<std::string>& names,
                const std::vector<target::Listed>& wanted, const host::OnOutput& on_output) const {
     try {

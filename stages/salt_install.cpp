@@ -39,17 +39,20 @@ constexpr std::array<stage::Option, 4> options = {{
      .type = stage::Type::text,
      .fallback = "/opt/salt",
      .doc = "Where the virtual environment lies in the image; replaced when it is there.",
-     .pattern = "(/[A-Za-z0-9._-]*[A-Za-z0-9_-])+"},
+     .pattern = "(/[A-Za-z0-9._-]*[A-Za-z0-9_-])+",
+     .write = "a whole path of letters, digits, '.', '_' and '-', such as /opt/salt"},
     {.name = "python",
      .type = stage::Type::text,
      .fallback = "python3",
      .doc = "The image's interpreter.",
-     .pattern = "(/?[A-Za-z0-9][A-Za-z0-9._-]*)+"},
+     .pattern = "(/?[A-Za-z0-9][A-Za-z0-9._-]*)+",
+     .write = "a program's name or whole path, such as python3.11"},
     {.name = "python_version",
      .type = stage::Type::text,
      .fallback = "3.11",
      .doc = "The interpreter's version, which decides what wheels fit.",
-     .pattern = "3\\.[0-9]+"},
+     .pattern = "3\\.[0-9]+",
+     .write = "the version as in 3.11"},
 }};
 
 constexpr std::array<std::string_view, 1> tools = {"pip3"};
@@ -160,7 +163,9 @@ class SaltInstall : public stage::Stage {
     std::string requirements;
     for (const target::Requirement& one : missing) requirements += one.text() + "\n";
     host::write_file(folder.path() / "requirements.txt", requirements);
-    host::require(*work.host().runner, pip_download(work.host(), folder.path()),
+    host::Command command = pip_download(work.host(), folder.path());
+    command.timeout = work.step_limit();
+    host::require(*work.host().runner, command,
                   [&](host::Stream, std::string_view piece) { work.log(piece); });
     for (const auto& entry : std::filesystem::directory_iterator(folder.path() / "files")) {
       const std::string digest = base::sha256_file(entry.path());

@@ -18,23 +18,29 @@ constexpr std::string_view doc = R"(Makes the image fit to be copied. The last o
         remove: [/root/build-notes.txt]
         keep: [/var/log/installer]
 
-Removes ssh host keys, the machine id, random seeds, the snakeoil certificate, docker's engine id, the Salt minion's id,
-keys and caches, cloud-init's state, network files and leases of the build, logs, shell histories, package lists and
-caches, backups of the user database and everything in /tmp. What a service needs is made again at first boot, before
-that service: by systemd, by the service itself, or by units that this step adds (`kiln-ssh-keys.service`,
-`kiln-snakeoil.service`). Free space is discarded last, so that nothing removed remains in the disk.)";
+Removes ssh host keys, the machine id, random seeds, the snakeoil certificate, docker's engine id, PostgreSQL's and
+opendkim's keys and passwords, the Salt minion's id, keys and caches, cloud-init's state, network files and leases of
+the build, logs, shell histories, package lists and caches, backups of the user database and everything in /tmp. What a
+service needs is made again at first boot, before that service: by systemd, by the service itself, or by units that this
+step adds (`kiln-ssh-keys.service`, `kiln-snakeoil.service`). Free space is discarded last, so that nothing removed remains in the disk.)";
+
+// Whatever a part is, it is none that leads up: what is removed is what is written.
+constexpr std::string_view path_pattern = "(/+(?!\\.\\.?(/|$))[^\\s/]+)+/?";
+constexpr std::string_view path_words = "a whole path without '.' and '..', such as /var/lib/app/*.key";
 
 constexpr std::array<stage::Option, 2> options = {{
     {.name = "remove",
      .type = stage::Type::texts,
      .fallback = {},
      .doc = "Further paths to remove; * stands for anything within one part.",
-     .pattern = "/[^\\s]+"},
+     .pattern = path_pattern,
+     .write = path_words},
     {.name = "keep",
      .type = stage::Type::texts,
      .fallback = {},
      .doc = "Paths that stay with all below them although they are on the list.",
-     .pattern = "/[^\\s]+"},
+     .pattern = path_pattern,
+     .write = path_words},
 }};
 
 // Removed as they are. * stands for anything within one part of a path. Grouped by whose they are.
@@ -57,6 +63,13 @@ constexpr std::array remove_list = std::to_array<std::string_view>({
     "/etc/docker/key.json",
     "/var/lib/docker/engine-id",
     "/volatile/docker/engine-id",
+    // PostgreSQL and opendkim: keys and passwords that a state or package made
+    "/etc/dkimkeys/*.private",
+    "/etc/opendkim/keys/*",
+    "/root/.pgpass",
+    "/var/lib/postgresql/.pgpass",
+    "/var/lib/postgresql/*/*/server.crt",
+    "/var/lib/postgresql/*/*/server.key",
     // Salt
     "/etc/salt/minion_id",
     "/etc/salt/pki",
@@ -353,7 +366,7 @@ const stage::StageType seal = {
     .doc = doc,
     .kind = stage::Kind::image,
     .place = stage::Place::offline,
-    .revision = 1,
+    .revision = 2,
     .options = options,
     .tools = {},
     .make = make,

@@ -1,5 +1,6 @@
 // systemd_units: units installed, enabled, disabled, masked. See `doc` below.
 
+#include <algorithm>
 #include <array>
 #include <fmt/format.h>
 #include <map>
@@ -28,6 +29,8 @@ removes all links to it; `mask` makes it impossible to start. An unknown unit is
 
 constexpr std::string_view unit_pattern = "[A-Za-z0-9:_.\\\\-]+(@[A-Za-z0-9:_.\\\\-]*)?";
 
+constexpr std::string_view unit_words = "a unit's name, such as nginx, report.timer or serial-getty@ttyS0";
+
 constexpr std::array<stage::Option, 4> options = {{
     {.name = "install",
      .type = stage::Type::files,
@@ -37,17 +40,20 @@ constexpr std::array<stage::Option, 4> options = {{
      .type = stage::Type::texts,
      .fallback = {},
      .doc = "Units that start at boot, by their [Install] section.",
-     .pattern = unit_pattern},
+     .pattern = unit_pattern,
+     .write = unit_words},
     {.name = "disable",
      .type = stage::Type::texts,
      .fallback = {},
      .doc = "Units that do not start at boot of themselves.",
-     .pattern = unit_pattern},
+     .pattern = unit_pattern,
+     .write = unit_words},
     {.name = "mask",
      .type = stage::Type::texts,
      .fallback = {},
      .doc = "Units that cannot be started at all.",
-     .pattern = unit_pattern},
+     .pattern = unit_pattern,
+     .write = unit_words},
 }};
 
 constexpr std::string_view folder = "/etc/systemd/system";
@@ -58,14 +64,24 @@ class SystemdUnits : public stage::Stage {
 
   [[nodiscard]] std::string text(stage::Tense tense) const override {
     std::vector<std::string> parts;
-    const auto add = [&](std::string_view will, std::string_view does, std::size_t count) {
-      if (count > 0) parts.push_back(fmt::format("{} {}", tense == stage::Tense::will ? will : does, count));
+    const auto add = [&](std::string_view will, std::string_view does,
+                         const std::vector<std::string>& units) {
+      if (units.empty()) return;
+      constexpr std::size_t most = 3;
+      std::vector<std::string> shown(units.begin(), units.begin() + std::min(units.size(), most));
+      for (std::string& unit : shown) unit = target::unit_name(unit);
+      if (units.size() > most) shown.back() = "...";
+      parts.push_back(fmt::format("{} {}{}", tense == stage::Tense::will ? will : does,
+                                  units.size() > most ? fmt::format("{} units: ", units.size()) : "",
+                                  base::join(shown, ", ")));
     };
-    add("install", "installing", options_.paths("install").size());
-    add("enable", "enabling", options_.texts("enable").size());
-    add("disable", "disabling", options_.texts("disable").size());
-    add("mask", "masking", options_.texts("mask").size());
-    std::string all = base::join(parts, ", ") + " units";
+    std::vector<std::string> files;
+    for (const std::filesystem::path& unit : options_.paths("install")) files.push_back(unit.filename());
+    add("install", "installing", files);
+    add("enable", "enabling", options_.texts("enable"));
+    add("disable", "disabling", options_.texts("disable"));
+    add("mask", "masking", options_.texts("mask"));
+    std::string all = base::join(parts, "; ");
     all.front() = static_cast<char>(all.front() - 'a' + 'A');
     return all;
   }

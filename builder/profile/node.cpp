@@ -241,6 +241,11 @@ class Builder : public YAML::EventHandler {
       errors_.push_back(wrong(key.where(), fmt::format("a key has to be a plain word, got {}", got(key))));
       return;
     }
+    if (key.scalar() == "<<" && !key.quoted()) {
+      errors_.push_back(wrong(key.where(), "merge keys ('<<') are not supported")
+                            .hint("write the values out, or share them by 'extends'"));
+      return;
+    }
     const auto [first, fresh] = parent.lines.emplace(key.scalar(), key.where().line);
     if (!fresh) {
       errors_.push_back(wrong(key.where(), fmt::format("key '{}' is there twice, first in line {}",

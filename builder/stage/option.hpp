@@ -39,6 +39,8 @@ struct Option {
   std::span<const std::string_view> choices = {};  // of text
   // ECMAScript regular expression that a text, or each text of a list, matches whole.
   std::string_view pattern = {};
+  // The same for people, behind "write": "lower-case letters and digits, such as bookworm".
+  std::string_view write = {};
   // NOLINTEND(readability-redundant-member-init)
   bool secret = false;  // must not be used in a cached stage (rule 7 of the engine)
 };

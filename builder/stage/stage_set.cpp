@@ -118,8 +118,10 @@ class Reader {
       return std::nullopt;
     }
     if (!std::regex_match(*text, std::regex(option_.pattern.begin(), option_.pattern.end()))) {
-      errors_.push_back(wrong(node.where(), fmt::format("{}: '{}' does not match {}{}", what_, shown(*text),
-                                                        option_.pattern, remark(option_))));
+      errors_.push_back(
+          wrong(node.where(), fmt::format("{}: '{}' will not do{}", what_, shown(*text), remark(option_)))
+              .hint(option_.write.empty() ? fmt::format("it has to match {}", option_.pattern)
+                                          : fmt::format("write {}", option_.write)));
       return std::nullopt;
     }
     return text;

@@ -74,6 +74,13 @@ TEST_F(NodeTest, AKeyThatIsNoWordIsRefused) {
   EXPECT_THAT(said(), ElementsAre(HasSubstr("a key has to be a plain word, got a list")));
 }
 
+TEST_F(NodeTest, AMergeKeyIsRefusedAndItsTextIsNot) {
+  parse("a: &a {x: 1}\nb:\n  <<: *a\n  '<<': fine\n");
+  EXPECT_THAT(said(),
+              ElementsAre("p.yml:3:3: merge keys ('<<') are not supported; write the values out, or share "
+                          "them by 'extends'"));
+}
+
 TEST_F(NodeTest, AnAliasIsACopyWithTakesOfItsOwn) {
   Node root = parse("a: &x {k: 1}\nb: *x\n");
   EXPECT_THAT(said(), IsEmpty());

@@ -24,7 +24,8 @@ constexpr std::array<Option, 10> kOptions = {{
      .fallback = {},
      .required = true,
      .doc = "A name.",
-     .pattern = "[a-z]+"},
+     .pattern = "[a-z]+",
+     .write = "small letters, such as eva"},
     {.name = "flag", .type = Type::flag, .fallback = "true", .doc = "A flag."},
     {.name = "count", .type = Type::number, .fallback = "3", .doc = "A number.", .minimum = 1, .maximum = 9},
     {.name = "size", .type = Type::size, .fallback = {}, .doc = "A size.", .minimum = 1 << 20},
@@ -98,16 +99,17 @@ TEST_F(ParseTest, ValuesAreTyped) {
 
 TEST_F(ParseTest, EveryMistakeOfAStepIsTold) {
   parse("suite: bookwrm\nname: Big!\nflag: yes\ncount: 10\nsize: 3\nitems: [ok, NO, {}]\nsise: 1\n");
-  EXPECT_THAT(said(),
-              ElementsAre("p.yml:1:8: sample: suite: unknown 'bookwrm', did you mean 'bookworm'?; known are "
-                          "bookworm, trixie",
-                          "p.yml:2:7: sample: name: 'Big!' does not match [a-z]+ (a name)",
-                          "p.yml:3:7: sample: flag: expected true or false, got 'yes'",
-                          "p.yml:4:8: sample: count: expected a number from 1 to 9, got '10'",
-                          HasSubstr("p.yml:5:7: sample: size: expected at least 1 MiB, got 3 B"),
-                          "p.yml:6:13: sample: items: 'NO' does not match [a-z]+ (items)",
-                          "p.yml:6:17: sample: items: expected a text, got a mapping",
-                          "p.yml:7:1: sample: unknown option 'sise', did you mean 'size'?"));
+  EXPECT_THAT(
+      said(),
+      ElementsAre("p.yml:1:8: sample: suite: unknown 'bookwrm', did you mean 'bookworm'?; known are "
+                  "bookworm, trixie",
+                  "p.yml:2:7: sample: name: 'Big!' will not do (a name); write small letters, such as eva",
+                  "p.yml:3:7: sample: flag: expected true or false, got 'yes'",
+                  "p.yml:4:8: sample: count: expected a number from 1 to 9, got '10'",
+                  HasSubstr("p.yml:5:7: sample: size: expected at least 1 MiB, got 3 B"),
+                  "p.yml:6:13: sample: items: 'NO' will not do (items); it has to match [a-z]+",
+                  "p.yml:6:17: sample: items: expected a text, got a mapping",
+                  "p.yml:7:1: sample: unknown option 'sise', did you mean 'size'?"));
 }
 
 TEST_F(ParseTest, AMissingRequiredOptionIsToldAtTheStep) {

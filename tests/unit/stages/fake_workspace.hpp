@@ -266,6 +266,7 @@ class FakeWorkspace : public stage::Workspace {
   const host::Host& host() const override { return host_; }
   stage::Observer& observer() override { return seen; }
   std::filesystem::path input(const std::filesystem::path& path) override { return path; }
+  std::chrono::seconds step_limit() const override { return std::chrono::minutes(7); }
   std::filesystem::path scratch() override { return scratch_.path(); }
   std::filesystem::path blob(const std::string&, const std::string&) override {
     throw std::logic_error("no stage tested here asks for blobs");

@@ -136,5 +136,14 @@ TEST(Packages, NamesAreCheckedBeforeAnythingRuns) {
             std::string::npos);
 }
 
+TEST(PackagesTextTest, NamesFewPackagesAndCountsManyAlsoOfLists) {
+  const fakes::TempTree tree({{"few.txt", "nginx\n# a comment\n"}, {"many.txt", "a1\nb1\nc1\n"}});
+  const auto text = [&](const std::string& yaml) {
+    return make_stage(stages::packages, yaml, tree.path())->text(stage::Tense::does);
+  };
+  EXPECT_EQ(text("{install: [redis], from: [few.txt]}"), "Installing redis, nginx");
+  EXPECT_EQ(text("{install: [redis], from: [few.txt, many.txt]}"), "Installing 5 packages");
+}
+
 }  // namespace
 }  // namespace kiln::tests

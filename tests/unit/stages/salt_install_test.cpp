@@ -52,6 +52,7 @@ class SaltInstallTest : public ::testing::Test {
 TEST_F(SaltInstallTest, FetchesOnceAndNothingWhenAllIsThere) {
   EXPECT_EQ(run(), "no error");
   EXPECT_EQ(fetched.size(), 2U);
+  EXPECT_EQ(work.world.commands().front().timeout, work.step_limit());
   EXPECT_EQ(run(), "no error");
   EXPECT_EQ(fetched.size(), 2U);
 }

@@ -52,7 +52,16 @@ TEST_F(SystemdUnitsTest, ContradictionsAreErrorsBeforeAnythingRuns) {
   EXPECT_NE(run("{}").find("nothing to do"), std::string::npos);
   tree.file("notes.txt", "x");
   EXPECT_NE(run("{install: [notes.txt]}").find("'notes.txt' is no name of a unit file"), std::string::npos);
-  EXPECT_NE(run("{enable: ['a b']}").find("does not match"), std::string::npos);
+  EXPECT_NE(run("{enable: ['a b']}").find("write a unit's name, such as nginx"), std::string::npos);
+}
+
+TEST_F(SystemdUnitsTest, IsToldByTheNamesOfItsUnitsWhileTheyAreFew) {
+  const auto text = [](const std::string& yaml) {
+    return make_stage(stages::systemd_units, yaml)->text(stage::Tense::will);
+  };
+  EXPECT_EQ(text("{enable: [hello]}"), "Enable hello.service");
+  EXPECT_EQ(text("{enable: [a, b.timer], mask: [c.socket]}"), "Enable a.service, b.timer; mask c.socket");
+  EXPECT_EQ(text("{disable: [a, b, c, d]}"), "Disable 4 units: a.service, b.service, ...");
 }
 
 TEST_F(SystemdUnitsTest, AMaskedUnitIsNotInstalledOver) {
