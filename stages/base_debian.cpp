@@ -360,7 +360,7 @@ class BaseDebian : public stage::Stage {
   static std::string keep_traces_in(const fs::path& scratch) {
     try {
       host::private_mounts();
-    } catch (const base::Error&) {
+    } catch (const base::Error&) {  // NOLINT(bugprone-empty-catch)
       // Where a namespace cannot be had, in a container without that right, mmdebstrap can mount nothing.
     }
     const fs::path folder = scratch / "mmdebstrap";

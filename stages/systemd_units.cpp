@@ -1,6 +1,5 @@
 // systemd_units: units installed, enabled, disabled, masked. See `doc` below.
 
-#include <algorithm>
 #include <array>
 #include <fmt/format.h>
 #include <map>
@@ -68,8 +67,10 @@ class SystemdUnits : public stage::Stage {
                          const std::vector<std::string>& units) {
       if (units.empty()) return;
       constexpr std::size_t most = 3;
-      std::vector<std::string> shown(units.begin(), units.begin() + std::min(units.size(), most));
-      for (std::string& unit : shown) unit = target::unit_name(unit);
+      std::vector<std::string> shown;
+      for (const std::string& unit : units) {
+        if (shown.size() < most) shown.push_back(target::unit_name(unit));
+      }
       if (units.size() > most) shown.back() = "...";
       parts.push_back(fmt::format("{} {}{}", tense == stage::Tense::will ? will : does,
                                   units.size() > most ? fmt::format("{} units: ", units.size()) : "",

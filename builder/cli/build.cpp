@@ -47,6 +47,7 @@ void print_verdict(std::ostream& out, const proof::Verdict& verdict) {
     if (check.ran && check.passed) ++passed;
   }
   std::vector<std::string> counts;
+  counts.reserve(kinds.size());
   for (const auto& [kind, count] : kinds)
     counts.push_back(fmt::format("{} {} of {}", kind, count.first, count.second));
   out << fmt::format("  {} by {}: {}{}\n", verdict.proven ? "proven" : "NOT PROVEN",
