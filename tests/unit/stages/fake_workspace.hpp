@@ -201,7 +201,7 @@ class FakeSystem : public image::System {
     return *this;
   }
   FakeSystem& on(std::vector<std::string> begin, host::Finished finished) {
-    return on(std::move(begin), [finished](const image::Exec&) { return finished; });
+    return on(std::move(begin), [finished = std::move(finished)](const image::Exec&) { return finished; });
   }
   [[nodiscard]] std::vector<std::string> lines() const {
     std::vector<std::string> result;
