@@ -56,7 +56,7 @@ TEST_F(PublisherTest, ReachesAnotherFileSystem) {
   // /dev/shm is one wherever kiln runs; where it is not the test has nothing to say.
   std::error_code error;
   if (!fs::is_directory("/dev/shm", error) || status("/dev/shm").st_dev == status(dir.path()).st_dev)
-    GTEST_SKIP() << "no second file system at /dev/shm";
+    GTEST_SKIP() << "skip: no second file system at /dev/shm";
   const host::TempDir other("/dev/shm");
   Publisher publisher(host, other.path() / "out");
   const auto file = publisher.file(dir.path() / "image", "demo.qcow2");
@@ -65,7 +65,7 @@ TEST_F(PublisherTest, ReachesAnotherFileSystem) {
 }
 
 TEST_F(PublisherTest, UnderSudoAllBelongsToTheCaller) {
-  if (::geteuid() != 0) GTEST_SKIP() << "only root gives files away";
+  if (::geteuid() != 0) GTEST_SKIP() << "skip: only root gives files away";
   host.root = true;
   host.env = [](const std::string& name) -> std::optional<std::string> {
     if (name == "SUDO_UID") return "1234";

@@ -5,3 +5,4 @@ include:
   - common.locale
   - common.time
   - common.journald
+  - common.resolver
