@@ -205,6 +205,7 @@ cache::Layer run_image_step(Session& session, const plan::PlannedStep& step, con
     work.close();
     host::check_interrupt();
     session.observer.doing("keeping the layer");
+    if (fs::exists(entry.image())) session.machines.check_image(entry.image());
     const double seconds = std::max(0.0, session.host.elapsed() - begun);
     const json info = {{"step", step.id},
                        {"stage", step.type->name},

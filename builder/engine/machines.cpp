@@ -30,7 +30,7 @@ class GuestfsFiles final : public Machines::Offline {
  public:
   explicit GuestfsFiles(std::unique_ptr<image::Files> files) : files_(std::move(files)) {}
   image::Files& files() override { return *files_; }
-  void close() override { files_.reset(); }
+  void close() override { files_->close(); }
 
  private:
   std::unique_ptr<image::Files> files_;
@@ -61,10 +61,11 @@ class RealMachines final : public Machines {
   void make_overlay(const fs::path& overlay, const std::string& backing, std::uint64_t size) override {
     image::make_overlay(host_, overlay, backing, size);
   }
+  void check_image(const fs::path& image) override { image::check_image(host_, image); }
   std::unique_ptr<Offline> open_files(const fs::path& image, const fs::path& scratch, bool read_only,
                                       bool native, bool force_tcg) override {
     if (native) return std::make_unique<MountedFiles>(image::Mount::open(host_, image, scratch, read_only));
-    return std::make_unique<GuestfsFiles>(image::guestfs_files(host_, image, read_only, force_tcg));
+    return std::make_unique<GuestfsFiles>(image::guestfs_files(host_, image, scratch, read_only, force_tcg));
   }
   std::unique_ptr<Sandbox> open_sandbox(const fs::path& image, const fs::path& scratch,
                                         const fs::path& apt_cache, std::chrono::seconds step_limit) override {

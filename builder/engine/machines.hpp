@@ -46,6 +46,8 @@ class Machines {
   // See image::make_overlay.
   virtual void make_overlay(const std::filesystem::path& overlay, const std::string& backing,
                             std::uint64_t size) = 0;
+  // See image::check_image.
+  virtual void check_image(const std::filesystem::path& image) = 0;
   // `native`: mounted on the host (root); else libguestfs, under TCG when `force_tcg`.
   virtual std::unique_ptr<Offline> open_files(const std::filesystem::path& image,
                                               const std::filesystem::path& scratch, bool read_only,

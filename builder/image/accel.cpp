@@ -2,18 +2,25 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/error.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
 #include "host/atomic_file.hpp"
-#include "host/temp_dir.hpp"
+#include "host/fd.hpp"
+#include "host/io_error.hpp"
 
 namespace kiln::image {
 namespace {
@@ -57,14 +64,44 @@ struct Trial {
   std::string why;
 };
 
-Trial try_kernel(const host::Host& host, const fs::path& kernel) {
-  const host::TempDir scratch({}, "kiln-kvm-");
-  const auto console = scratch.path() / "console";
+// Where a kernel is tried: one folder below the state's, held by one kiln at a time and emptied by the next,
+// so that one which is killed leaves nothing that adds up. QEMU itself dies with kiln: the Runner sees to it.
+class TrialFolder {
+ public:
+  explicit TrialFolder(fs::path path) : path_(std::move(path)) {
+    fs::create_directories(path_);
+    lock_ = host::Fd(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!lock_) throw host::io_error("open", path_, errno);
+    // Another kiln's trial ends within `patience`.
+    while (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno != EWOULDBLOCK && errno != EINTR) throw host::io_error("lock", path_, errno);
+      host::check_interrupt();
+      std::this_thread::sleep_for(milliseconds(50));
+    }
+    empty();
+  }
+  TrialFolder(const TrialFolder&) = delete;
+  TrialFolder& operator=(const TrialFolder&) = delete;
+  ~TrialFolder() { empty(); }
+  [[nodiscard]] const fs::path& path() const { return path_; }
+
+ private:
+  void empty() const noexcept {
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(path_, ignored)) fs::remove_all(entry.path(), ignored);
+  }
+
+  fs::path path_;
+  host::Fd lock_;
+};
+
+Trial try_kernel(const host::Host& host, const fs::path& kernel, const fs::path& scratch) {
+  const auto console = scratch / "console";
   host::Command command{"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"};
   command.add({"-machine", "pc-q35-7.2", "-cpu", "qemu64", "-accel", "kvm", "-m", "512M", "-smp", "2"});
   command.add({"-display", "none", "-vga", "none", "-serial", "file:" + console.string()});
   command.add({"-kernel", kernel.string(), "-append", "console=ttyS0,115200 panic=-1 mitigations=off"});
-  command.log = scratch.path() / "log";
+  command.log = scratch / "log";
   command.purpose = "trying KVM";
   const double start = host.elapsed();
   auto process = host.runner->start(command);
@@ -89,7 +126,8 @@ Trial try_kernel(const host::Host& host, const fs::path& kernel) {
 
 }  // namespace
 
-AccelVerdict choose_accel(const host::Host& host, Wish wish, const fs::path& kernel, const fs::path& state) {
+AccelVerdict choose_accel(const host::Host& host, Wish wish, const fs::path& kernel, const fs::path& state,
+                          const fs::path& device) {
   if (wish == Wish::tcg) return {Accel::tcg, "TCG was asked for"};
   const auto refused = [&](std::string why) {
     if (wish == Wish::kvm) {
@@ -98,11 +136,11 @@ AccelVerdict choose_accel(const host::Host& host, Wish wish, const fs::path& ker
     }
     return AccelVerdict{Accel::tcg, std::move(why)};
   };
-  struct stat device{};
-  if (::stat("/dev/kvm", &device) != 0)
-    return refused("there is no /dev/kvm; TCG is used, about ten times slower");
-  if (!std::fstream("/dev/kvm", std::ios::in | std::ios::out | std::ios::binary)) {
-    return refused("this user may not open /dev/kvm; TCG is used, about ten times slower");
+  if (std::error_code ignored; !fs::exists(device, ignored))
+    return refused(fmt::format("there is no {}; TCG is used, about ten times slower", device.string()));
+  if (!std::fstream(device, std::ios::in | std::ios::out | std::ios::binary)) {
+    return refused(
+        fmt::format("this user may not open {}; TCG is used, about ten times slower", device.string()));
   }
   const auto qemu = host.runner->find_program("qemu-system-x86_64");
   if (!qemu) {
@@ -115,23 +153,28 @@ AccelVerdict choose_accel(const host::Host& host, Wish wish, const fs::path& ker
   const nlohmann::json about = {
       {"boot", boot_id}, {"qemu", stamp(*qemu)}, {"version", host.tool_version("qemu-system-x86_64")}};
   const fs::path kept = state / "kvm.json";
-  const auto before = nlohmann::json::parse(file_text(kept), nullptr, false);
-  if (before.is_object() && before.value("about", nlohmann::json()) == about && before.contains("works")) {
-    const std::string why = before.value("why", std::string());
-    if (before["works"].get<bool>()) return {Accel::kvm, why};
-    return refused(why);
-  }
+  const auto told_before = [&]() -> std::optional<Trial> {
+    const auto before = nlohmann::json::parse(file_text(kept), nullptr, false);
+    if (!before.is_object() || before.value("about", nlohmann::json()) != about) return std::nullopt;
+    if (!before.contains("works") || !before["works"].is_boolean()) return std::nullopt;
+    return Trial{before["works"].get<bool>(), before.value("why", std::string())};
+  };
+  const auto verdict_of = [&](const Trial& trial) {
+    return trial.works ? AccelVerdict{Accel::kvm, trial.why} : refused(trial.why);
+  };
+  if (const auto known = told_before()) return verdict_of(*known);
   const fs::path tried = kernel.empty() ? host_kernel() : kernel;
   if (tried.empty())
     return refused("there is no kernel to try KVM with yet; TCG is used, about ten times slower");
 
-  const Trial trial = try_kernel(host, tried);
-  fs::create_directories(state);
+  const TrialFolder folder(state / "trial");
+  // While this waited another kiln may have found out.
+  if (const auto known = told_before()) return verdict_of(*known);
+  const Trial trial = try_kernel(host, tried, folder.path());
   const nlohmann::json verdict = {
       {"about", about}, {"works", trial.works}, {"why", trial.why}, {"tried", tried.string()}};
   host::write_file(kept, verdict.dump(2) + "\n");
-  if (trial.works) return {Accel::kvm, trial.why};
-  return refused(trial.why);
+  return verdict_of(trial);
 }
 
 }  // namespace kiln::image

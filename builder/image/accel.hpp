@@ -20,9 +20,11 @@ struct AccelVerdict {
 };
 
 // Boots `kernel` under KVM for a few seconds when there is a /dev/kvm, and keeps the verdict below `state` (a
-// directory). Wish::kvm throws base::Error (Exit::missing) when KVM does not run a kernel; Wish::tcg asks
-// nothing. `kernel` empty: the verdict kept, else the host's own kernel image in /boot.
+// directory, in which the trial happens, too). Wish::kvm throws base::Error (Exit::missing) when KVM does not
+// run a kernel; Wish::tcg asks nothing. `kernel` empty: the verdict kept, else the host's own kernel image in
+// /boot. `device` is where KVM is looked for.
 AccelVerdict choose_accel(const host::Host& host, Wish wish, const std::filesystem::path& kernel,
-                          const std::filesystem::path& state);
+                          const std::filesystem::path& state,
+                          const std::filesystem::path& device = "/dev/kvm");
 
 }  // namespace kiln::image

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <optional>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "host/fd.hpp"
 #include "host/io_error.hpp"
 #include "image/disk.hpp"
+#include "image/rooted.hpp"
 
 namespace kiln::image {
 
@@ -155,40 +157,77 @@ class Composer {
     }
   }
 
+  // Where a path of the tree really is, its links resolved as if the tree were the root: on the host an
+  // absolute one (each of update-alternatives is) would lead to the host's own files. nullopt: not there.
+  [[nodiscard]] std::optional<fs::path> find_inside(const fs::path& path) const {
+    const host::Fd root(::open(tree_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!root) throw host::io_error("open", tree_, errno);
+    const host::Fd found = open_rooted(root, path, O_PATH);
+    if (found) return fs::read_symlink("/proc/self/fd/" + std::to_string(found.get()));
+    if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return std::nullopt;
+    throw host::io_error("open", tree_ / path, errno);
+  }
+
   // A path of the tree that has to be there, with the package that brings it.
-  [[nodiscard]] fs::path need(const std::string& path, const std::string& package) const {
-    fs::path full = tree_ / path;
-    if (!fs::exists(full))
-      throw base::Error(fmt::format("the root file system has no /{}", path))
-          .hint(fmt::format("add the package {}", package));
-    return full;
+  [[nodiscard]] fs::path need(const fs::path& path, const std::string& package) const {
+    const auto found = find_inside(path);
+    if (found) return *found;
+    throw base::Error(fmt::format("the root file system has no /{}", path.string()))
+        .hint(fmt::format("add the package {}", package));
+  }
+
+  // A directory of the tree, made with those above it where it is missing.
+  [[nodiscard]] fs::path make_inside(const fs::path& path) const {
+    fs::path real = need("", "base-files");
+    fs::path so_far;
+    for (const fs::path& part : path) {
+      so_far /= part;
+      if (const auto found = find_inside(so_far)) {
+        real = *found;
+        continue;
+      }
+      real /= part;
+      // Not through a link that leads to nothing.
+      if (::mkdir(real.c_str(), 0755) != 0) throw host::io_error("make", real, errno);
+    }
+    return real;
+  }
+
+  // Replaces `to`, not what it leads to.
+  static void copy(const fs::path& from, const fs::path& to) {
+    fs::remove(to);
+    fs::copy_file(from, to);
   }
 
   void leave_out() const {
-    for (const std::string& path : what_.without) fs::remove(tree_ / path);
+    for (const fs::path path : what_.without) {
+      if (const auto folder = find_inside(path.parent_path())) fs::remove(*folder / path.filename());
+    }
     // The kernel makes the devices; nodes of the build would only hide that it did not.
-    for (const auto& entry : fs::directory_iterator(tree_ / "dev")) fs::remove_all(entry.path());
+    const fs::path dev = tree_ / "dev";
+    if (fs::is_symlink(fs::symlink_status(dev)))
+      throw base::Error("the root file system's /dev is a link; it has to be a directory");
+    for (const auto& entry : fs::directory_iterator(dev)) fs::remove_all(entry.path());
   }
 
   // As grub-install does: the modules beside the configuration. In a user namespace the tree's root is the
   // user that runs kiln, who may therefore write here.
   void lay_grub() {
-    const fs::path grub = tree_ / "boot/grub";
+    const fs::path grub = make_inside("boot/grub");
     for (const std::string platform : {"i386-pc", "x86_64-efi"}) {
-      const fs::path modules =
-          need("usr/lib/grub/" + platform, platform == "i386-pc" ? "grub-pc-bin" : "grub-efi-amd64-bin");
-      fs::create_directories(grub / platform);
-      for (const auto& entry : fs::directory_iterator(modules)) {
-        const std::string kind = entry.path().extension();
-        if (kind == ".mod" || kind == ".lst")
-          fs::copy_file(entry.path(), grub / platform / entry.path().filename(),
-                        fs::copy_options::overwrite_existing);
+      const std::string package = platform == "i386-pc" ? "grub-pc-bin" : "grub-efi-amd64-bin";
+      const fs::path modules = fs::path("usr/lib/grub") / platform;
+      const fs::path to = make_inside(fs::path("boot/grub") / platform);
+      for (const auto& entry : fs::directory_iterator(need(modules, package))) {
+        const fs::path name = entry.path().filename();
+        if (name.extension() == ".mod" || name.extension() == ".lst")
+          copy(need(modules / name, package), to / name);
       }
     }
-    fs::copy_file(need("usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"), grub / "i386-pc/boot.img",
-                  fs::copy_options::overwrite_existing);
-    host::write_file(grub / "i386-pc/load.cfg", search_line(what_.label));
-    if (!fs::exists(grub / "grub.cfg")) host::write_file(grub / "grub.cfg", first_grub_cfg(what_.label));
+    const fs::path bios = make_inside("boot/grub/i386-pc");
+    copy(need("usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"), bios / "boot.img");
+    host::write_file(bios / "load.cfg", search_line(what_.label));
+    if (!find_inside("boot/grub/grub.cfg")) host::write_file(grub / "grub.cfg", first_grub_cfg(what_.label));
     run_mapped({"chroot", tree_.string(), "grub-mkimage", "-O", "i386-pc", "-p", "/boot/grub", "-c",
                 "/boot/grub/i386-pc/load.cfg", "-o", "/boot/grub/i386-pc/core.img", "biosdisk", "part_gpt",
                 "part_msdos", "ext2", "search_label"},
@@ -248,8 +287,8 @@ class Composer {
   // What grub-bios-setup would do on a real disk: boot.img in the first sector names the sector of core.img,
   // whose first sector names the one where its rest begins.
   void make_bios_boot() {
-    std::string boot = host::read_file(tree_ / "boot/grub/i386-pc/boot.img");
-    std::string core = host::read_file(tree_ / "boot/grub/i386-pc/core.img");
+    std::string boot = host::read_file(need("boot/grub/i386-pc/boot.img", "grub-pc-bin"));
+    std::string core = host::read_file(need("boot/grub/i386-pc/core.img", "grub-common"));
     constexpr std::size_t boot_code = 440;  // behind it begins the table
     constexpr std::size_t kernel_sector = 0x5c;
     constexpr std::size_t block_list = 0x1f4;

@@ -125,7 +125,12 @@ void check_image(const host::Host& host, const fs::path& image) {
   if (format == "raw") return;
   Command command{"qemu-img", "check", "-q", "-U", "-f", format, image.string()};
   command.purpose = "checking '" + image.string() + "'";
-  host::require(*host.runner, command);
+  const host::Finished finished = host.runner->run(command);
+  constexpr int only_leaks = 3;  // qemu-img(1)
+  if (finished.ok() || finished.exit == only_leaks) return;
+  throw base::Error(fmt::format("the disk '{}' is damaged", image.string()))
+      .hint("look for errors of the disk in the host's kernel log, then build again")
+      .detail(base::last_lines(base::printable(finished.err + finished.out), 10));
 }
 
 PartitionTable partitions(const host::Host& host, const fs::path& raw) {

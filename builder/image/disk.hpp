@@ -34,8 +34,8 @@ void make_overlay(const host::Host& host, const std::filesystem::path& overlay, 
 // Whole content of `from` (with its chain) as a new image without backing file. `compress`: zstd clusters.
 void convert(const host::Host& host, const std::filesystem::path& from, const std::filesystem::path& to,
              const std::string& format, bool compress);
-// Throws base::Error when qemu-img finds errors or leaks in the image file itself. A raw image has nothing to
-// check.
+// Throws base::Error when qemu-img finds errors in the image file itself; clusters that nothing names are
+// lost room and no error. A raw image has nothing to check.
 void check_image(const host::Host& host, const std::filesystem::path& image);
 
 struct Partition {

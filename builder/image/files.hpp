@@ -28,7 +28,10 @@ struct Stat {
 
 class Files {
  public:
-  virtual ~Files() = default;
+  virtual ~Files() = default;  // does not tell whether what was written is in the image
+  // Lets go of the image: all that was written is in it when this returns, else base::Error is thrown.
+  // Nothing may be asked afterwards. A mounted layer's files have nothing to do here: Mount::close() does it.
+  virtual void close() {}
   // lstat; nullopt when there is nothing at `path`.
   virtual std::optional<Stat> find(const std::string& path) = 0;
   virtual std::string read(const std::string& path) = 0;                    // follows links inside the image

@@ -101,7 +101,7 @@ class QemuGuest : public Guest {
     // The order of devices decides their addresses, and those the NIC's name: always the same.
     add({"-blockdev", fmt::format("driver=file,node-name=disk-file,filename={},aio=threads,discard=unmap,"
                                   "cache.direct=off,cache.no-flush=on",
-                                  base::join(base::split(options_.disk.string(), ','), ",,"))});
+                                  option_path(options_.disk))});
     add({"-blockdev",
          "driver=qcow2,node-name=disk,file=disk-file,discard=unmap,cache.direct=off,cache.no-flush=on"});
     add({"-device", "virtio-blk-pci,drive=disk,id=root-disk"});
@@ -150,12 +150,11 @@ class QemuGuest : public Guest {
   }
 
   static std::map<std::string, std::string> environment(const std::map<std::string, std::string>& more) {
-    std::map<std::string, std::string> env = {
-        {"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-        {"HOME", "/root"},
-        {"USER", "root"},
-        {"LANG", "C.UTF-8"},
-        {"TERM", "dumb"}};
+    std::map<std::string, std::string> env = {{"PATH", std::string(image_path)},
+                                              {"HOME", "/root"},
+                                              {"USER", "root"},
+                                              {"LANG", "C.UTF-8"},
+                                              {"TERM", "dumb"}};
     for (const auto& [name, value] : more) env[name] = value;
     return env;
   }

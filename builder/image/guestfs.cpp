@@ -9,6 +9,9 @@
 #include <map>
 #include <memory>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <utility>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
@@ -46,11 +49,14 @@ using List = std::unique_ptr<char*, FreeList>;
 
 class GuestfsFiles : public Files {
  public:
-  GuestfsFiles(const std::filesystem::path& image, const std::string& format, bool read_only, bool force_tcg)
-      : image_(image), g_(guestfs_create()) {
+  GuestfsFiles(const host::Host& host, const std::filesystem::path& image, std::filesystem::path scratch,
+               bool read_only, bool force_tcg)
+      : image_(image), scratch_(std::move(scratch)), g_(guestfs_create()) {
     if (g_ == nullptr) throw Error("libguestfs cannot be initialised", Exit::missing);
     try {
+      const std::string format = disk_info(host, image).format;
       guestfs_set_error_handler(g_, nullptr, nullptr);  // errors come back as exceptions, not on stderr
+      use_scratch(host);
       done(guestfs_set_pgroup(g_, 1),
            "setting up");  // Ctrl-C reaches kiln alone, which ends the appliance in order
       done(guestfs_set_backend(g_, "direct"), "choosing the direct backend");
@@ -86,9 +92,18 @@ class GuestfsFiles : public Files {
   GuestfsFiles(const GuestfsFiles&) = delete;
   GuestfsFiles& operator=(const GuestfsFiles&) = delete;
   ~GuestfsFiles() override {
+    if (g_ == nullptr) return;
     guestfs_umount_all(g_);
     guestfs_shutdown(g_);
     guestfs_close(g_);
+  }
+
+  void close() override {
+    if (g_ == nullptr) return;
+    // Both write what is left and tell when that fails.
+    done(guestfs_umount_all(g_), "writing what was changed");
+    done(guestfs_shutdown(g_), "writing what was changed");
+    guestfs_close(std::exchange(g_, nullptr));
   }
 
   std::optional<Stat> find(const std::string& path) override {
@@ -136,7 +151,7 @@ class GuestfsFiles : public Files {
       done(guestfs_write(g_, path.c_str(), content.data(), content.size()),
            fmt::format("writing '{}'", path));
     } else {
-      const host::TempDir local;
+      const host::TempDir local(scratch_);
       const auto file = local.path() / "content";
       host::write_file(file, content, 0600);
       done(guestfs_upload(g_, file.c_str(), path.c_str()), fmt::format("writing '{}'", path));
@@ -190,7 +205,7 @@ class GuestfsFiles : public Files {
            fmt::format("unpacking '{}' below '{}'", tar.string(), directory));
       return;
     }
-    const host::TempDir local;
+    const host::TempDir local(scratch_);
     std::vector<host::Member> members;
     host::read_archive(tar, [&](const host::Member& member, const std::function<std::string()>& content) {
       auto changed = translation.changed(member);
@@ -272,6 +287,21 @@ class GuestfsFiles : public Files {
     std::map<std::string, std::string> folders_;
   };
 
+  // Nothing of this handle is in /tmp, where it would outlive a kiln that is killed.
+  void use_scratch(const host::Host& host) {
+    done(guestfs_set_tmpdir(g_, scratch_.c_str()), "setting up");
+    // Its sockets, too, where their path is not too long for one.
+    constexpr std::string_view socket = "/libguestfsXXXXXX/guestfsd.sock";
+    if (scratch_.string().size() + socket.size() >= sizeof(sockaddr_un::sun_path)) return;
+    // The rest of the environment is read anew with it.
+    std::vector<std::string> variables = {"XDG_RUNTIME_DIR=" + scratch_.string()};
+    if (const auto value = host.env("TMPDIR")) variables.push_back("TMPDIR=" + *value);
+    std::vector<char*> list;
+    for (std::string& one : variables) list.push_back(one.data());
+    list.push_back(nullptr);
+    done(guestfs_parse_environment_list(g_, list.data()), "setting up");
+  }
+
   [[noreturn]] void fail(const std::string& doing) const {
     const char* reason = guestfs_last_error(g_);
     throw Error(
@@ -304,14 +334,16 @@ class GuestfsFiles : public Files {
   }
 
   std::filesystem::path image_;
+  std::filesystem::path scratch_;
   guestfs_h* g_;
 };
 
 }  // namespace
 
 std::unique_ptr<Files> guestfs_files(const host::Host& host, const std::filesystem::path& image,
-                                     bool read_only, bool force_tcg) {
-  return std::make_unique<GuestfsFiles>(image, disk_info(host, image).format, read_only, force_tcg);
+                                     const std::filesystem::path& scratch, bool read_only, bool force_tcg) {
+  return std::make_unique<GuestfsFiles>(host, image, std::filesystem::absolute(scratch), read_only,
+                                        force_tcg);
 }
 
 }  // namespace kiln::image

@@ -47,6 +47,10 @@ SocketPair socket_pair() {
   return {host::Fd(fds[0]), host::Fd(fds[1])};
 }
 
+std::string option_path(const fs::path& path) {
+  return base::join(base::split(path.string(), ','), ",,");
+}
+
 std::vector<std::pair<int, int>> forwarded_ports(std::string_view info_usernet) {
   std::vector<std::pair<int, int>> ports;
   for (const auto& line : base::lines(info_usernet)) {
@@ -144,7 +148,7 @@ std::unique_ptr<Machine> Machine::start(const host::Host& host, MachineOptions o
   command.add({"-display", "none", "-vga", "std", "-rtc", "base=utc"});
   command.add({"-chardev", fmt::format("socket,id=control,fd={}", control.theirs.get())});
   command.add({"-mon", "chardev=control,mode=control"});
-  command.add({"-chardev", fmt::format("file,id=console,append=on,path={}", options.console.string())});
+  command.add({"-chardev", "file,id=console,append=on,path=" + option_path(options.console)});
   command.add({"-serial", "chardev:console", "-device", "pvpanic"});
   command.add({"-object", "rng-random,id=random,filename=/dev/urandom"});
   command.add({"-device", "virtio-rng-pci,rng=random"});

@@ -41,6 +41,9 @@ struct SocketPair {
 };
 SocketPair socket_pair();
 
+// A path as part of an option of QEMU's, where a comma would begin the next one.
+std::string option_path(const std::filesystem::path& path);
+
 // The TCP ports of the host's 127.0.0.1 out of "info usernet", by the guest's port; each 0 in a hostfwd shows
 // there as the port the system chose.
 std::vector<std::pair<int, int>> forwarded_ports(std::string_view info_usernet);

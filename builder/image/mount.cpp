@@ -2,19 +2,19 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
-#include <csignal>
+#include <climits>
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/fs.h>
 #include <linux/loop.h>
-#include <linux/openat2.h>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/time.h>
 #include <thread>
 #include <unistd.h>
@@ -22,12 +22,14 @@
 #include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/scope_exit.hpp"
+#include "base/size.hpp"
 #include "base/text.hpp"
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
 #include "host/fd.hpp"
 #include "host/io_error.hpp"
 #include "image/disk.hpp"
+#include "image/rooted.hpp"
 
 namespace kiln::image {
 
@@ -40,7 +42,8 @@ namespace {
 
 // ---- The qcow2 as a file
 
-// qemu-storage-daemon with one FUSE export. Its end flushes all that was written into the image.
+// qemu-storage-daemon with one FUSE export. What is written into it is in the image once flush() has said so
+// and the daemon has ended.
 class Export {
  public:
   Export(const host::Host& host, const fs::path& image, fs::path file, bool read_only)
@@ -68,7 +71,7 @@ class Export {
     command.log = log_;
     command.purpose = "showing '" + image.string() + "' as a file";
     daemon_ = host.runner->start(command);
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    const double end = host.elapsed() + 30;
     while (true) {
       struct stat now{};
       if (::stat(file_.c_str(), &now) == 0 && now.st_dev != before.st_dev) return;
@@ -78,7 +81,7 @@ class Export {
             .hint("FUSE is needed: /dev/fuse and the package fuse3")
             .detail(base::last_lines(base::printable(host::read_file(log_)), 10));
       }
-      if (std::chrono::steady_clock::now() > end) {
+      if (host.elapsed() > end) {
         throw base::Error("qemu-storage-daemon did not show '" + image.string() + "' within 30 s")
             .detail(base::last_lines(base::printable(host::read_file(log_)), 10));
       }
@@ -87,17 +90,25 @@ class Export {
 
   [[nodiscard]] const fs::path& file() const { return file_; }
 
-  // Ends the daemon and waits until all is in the image.
+  // Puts into the image's file what the daemon still holds: the tables of a qcow2, which need room as well.
+  // Returns the errno of what went wrong, 0 when all is there.
+  [[nodiscard]] int flush() const {
+    const Fd fd(::open(file_.c_str(), O_RDONLY | O_CLOEXEC));
+    return fd && ::fsync(fd.get()) == 0 ? 0 : errno;
+  }
+
+  // Ends the daemon; throws unless it ended as it should.
   void close() {
     if (!daemon_) return;
     const std::unique_ptr<host::Process> daemon = std::move(daemon_);
-    ::kill(daemon->pid(), SIGTERM);
-    const auto finished = daemon->wait(std::chrono::seconds(60));
-    if (!finished) throw base::Error("qemu-storage-daemon did not end within 60 s");
-    if (!finished->ok()) {
-      throw base::Error("qemu-storage-daemon failed: " + finished->how())
-          .detail(base::last_lines(base::printable(host::read_file(log_)), 10));
-    }
+    daemon->stop(std::chrono::seconds(60));
+    const auto finished = daemon->wait(milliseconds(0));
+    const std::string said = host::read_file(log_);
+    // It ends with 0 although it could not write its tables, and says so only here.
+    if (finished && finished->ok() && said.find("Failed to flush") == std::string::npos) return;
+    throw base::Error("qemu-storage-daemon failed: " + (finished ? finished->how() : "it does not end"))
+        .hint("what was written into the layer may be lost; build again")
+        .detail(base::last_lines(base::printable(said), 10));
   }
 
  private:
@@ -146,7 +157,7 @@ Loop attach_loop(const fs::path& file, const FileSystem& part, bool read_only) {
 class LayerMount : public Mount {
  public:
   LayerMount(const host::Host& host, const fs::path& image, const fs::path& scratch, bool read_only)
-      : root_(fs::absolute(scratch) / "root") {
+      : image_(image), root_(fs::absolute(scratch) / "root"), read_only_(read_only) {
     host::private_mounts();
     fs::create_directories(root_);
     export_ = std::make_unique<Export>(host, image, fs::absolute(scratch) / "disk", read_only);
@@ -164,27 +175,50 @@ class LayerMount : public Mount {
               "user's) reads it too");
     }
     mounted_ = true;
-    loop_ = loop.path;
+    loop_ = std::move(loop);
+    // Both tell of every write that fails from now on.
+    root_fd_ = Fd(::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!root_fd_) {
+      const base::Error error = host::io_error("open", root_, errno);
+      abandon();
+      throw error;  // NOLINT(misc-throw-by-value-catch-by-reference)
+    }
   }
   LayerMount(const LayerMount&) = delete;
   LayerMount& operator=(const LayerMount&) = delete;
 
-  ~LayerMount() override {
+  ~LayerMount() override { abandon(); }
+
+  [[nodiscard]] const fs::path& root() const override { return root_; }
+
+  void close() override {
+    const host::InterruptShield shield;
+    // A write that failed was told to nobody: what wrote it is long gone. The first is reported, and only
+    // when nothing is mounted any more.
+    int failed = 0;
+    const auto check = [&](int code) {
+      if (failed == 0 && !read_only_) failed = code;
+    };
+    if (mounted_) check(::syncfs(root_fd_.get()) == 0 ? 0 : errno);
+    detach(check);
+    if (failed != 0) throw loss(failed);
+  }
+
+ private:
+  // Takes all away; what was written does not matter any more.
+  void abandon() noexcept {
     const host::InterruptShield shield;
     try {
-      detach();
+      detach([](int) {});
     } catch (const std::exception&) {
       if (mounted_) ::umount2(root_.c_str(), MNT_DETACH);
     }
   }
 
-  [[nodiscard]] const fs::path& root() const override { return root_; }
-
-  void close() override { detach(); }
-
- private:
-  void detach() {
-    const host::InterruptShield shield;
+  // `check` hears of each moment at which what is written may turn out to be lost: an errno, or 0.
+  template <typename Check>
+  void detach(Check check) {
+    root_fd_.reset();  // it keeps the mount busy
     if (mounted_) {
       // A process that was just killed may still hold a file for a moment.
       for (int attempt = 0; ::umount2(root_.c_str(), UMOUNT_NOFOLLOW) != 0; ++attempt) {
@@ -193,10 +227,14 @@ class LayerMount : public Mount {
         std::this_thread::sleep_for(milliseconds(50));
       }
       mounted_ = false;
+      // Unmounting writes too: the journal's end and the superblock.
+      check(::fsync(loop_.fd.get()) == 0 ? 0 : errno);
+      loop_.fd.reset();
       wait_for_loop();
     }
     if (export_) {
       const std::unique_ptr<Export> ending = std::move(export_);
+      if (!read_only_) check(ending->flush());
       ending->close();
     }
   }
@@ -204,7 +242,7 @@ class LayerMount : public Mount {
   // The device lets go of the file a moment after the last unmount; before that the daemon must not end.
   void wait_for_loop() const {
     for (int attempt = 0; attempt < 600; ++attempt) {
-      const Fd fd(::open(loop_.c_str(), O_RDONLY | O_CLOEXEC));
+      const Fd fd(::open(loop_.path.c_str(), O_RDONLY | O_CLOEXEC));
       loop_info64 info{};
       if (!fd || ::ioctl(fd.get(), LOOP_GET_STATUS64, &info) != 0) return;
       // Somebody else's by now.
@@ -212,11 +250,31 @@ class LayerMount : public Mount {
       if (::stat(export_->file().c_str(), &ours) == 0 && info.lo_inode != ours.st_ino) return;
       std::this_thread::sleep_for(milliseconds(50));
     }
-    throw base::Error(loop_.string() + " did not let go of the image within 30 s");
+    throw base::Error(loop_.path.string() + " did not let go of the image within 30 s");
   }
 
+  // The loop device makes an input/output error of all that goes wrong below it, also of a full disk.
+  [[nodiscard]] base::Error loss(int code) const {
+    const std::uintmax_t free = host::free_space(fs::absolute(image_).parent_path());
+    constexpr std::uintmax_t next_to_nothing = 16U << 20U;
+    if (code == ENOSPC || code == EDQUOT || free < next_to_nothing) {
+      return base::Error(fmt::format("the host's file system that holds '{}' is full ({} free): what was "
+                                     "written into the layer is lost",
+                                     image_.string(), base::human_size(free)))
+          .hint("make room there, or use another store with --store");
+    }
+    return base::Error(fmt::format("what was written into the layer '{}' is lost: {}", image_.string(),
+                                   host::errno_text(code)))
+        .hint(fmt::format("was the host's file system full for a while ({} are free now)? Else look for the "
+                          "disk's errors in the host's kernel log",
+                          base::human_size(free)));
+  }
+
+  fs::path image_;
   fs::path root_;
-  fs::path loop_;
+  bool read_only_;
+  Loop loop_;
+  Fd root_fd_;
   std::unique_ptr<Export> export_;
   bool mounted_ = false;
 };
@@ -347,10 +405,7 @@ class MountedFiles : public Files {
 
   // As if the layer were the root of everything: neither ".." nor a link leads out.
   [[nodiscard]] Fd open_inside(const std::string& path, int flags) const {
-    open_how how{};
-    how.flags = static_cast<__u64>(flags) | O_CLOEXEC;
-    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-    return Fd(static_cast<int>(::syscall(SYS_openat2, root_.get(), path.c_str(), &how, sizeof how)));
+    return open_rooted(root_, path, flags);
   }
 
   // `absent_is_fine`: the place has no folder when there is none. Else that is an error.
@@ -459,13 +514,23 @@ class MountedFiles : public Files {
     if (::unlinkat(folder, name.c_str(), AT_REMOVEDIR) != 0) throw failure("remove", path);
   }
 
+  static int number_of(const std::string& text, const std::string& source) {
+    int id = 0;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), id);
+    if (failure == std::errc() && end == text.data() + text.size() && id >= 0) return id;
+    throw base::Error(fmt::format("{} has the owner '{}', which is no id of a user or group", source,
+                                  base::printable(text)))
+        .hint(fmt::format("an id is a number up to {}", INT_MAX));
+  }
+
   // An id of an archive's member: a number as it is, a name by the image's own list.
   int id_of(const std::string& owner, const std::string& list) {
-    if (!owner.empty() && owner.find_first_not_of("0123456789") == std::string::npos) return std::stoi(owner);
+    if (!owner.empty() && owner.find_first_not_of("0123456789") == std::string::npos)
+      return number_of(owner, "the archive");
     if (owner == "root") return 0;
     for (const std::string& line : base::lines(read(list))) {
       const std::vector<std::string> fields = base::split(line, ':');
-      if (fields.size() > 2 && fields[0] == owner) return std::stoi(fields[2]);
+      if (fields.size() > 2 && fields[0] == owner) return number_of(fields[2], list + " of the image");
     }
     throw base::Error("the archive has files of '" + owner + "', whom " + list +
                       " of the image does not know");

@@ -17,15 +17,18 @@ class Mount {
   // one whose file system has `root_label`, or else the only Linux file system. Throws base::Error.
   static std::unique_ptr<Mount> open(const host::Host& host, const std::filesystem::path& image,
                                      const std::filesystem::path& scratch, bool read_only);
-  virtual ~Mount() = default;  // unmounts; what was written is then in the image
+  virtual ~Mount() = default;  // unmounts, and does not tell whether what was written is in the image
   [[nodiscard]] virtual const std::filesystem::path& root() const = 0;
-  // Unmounts and detaches now; throws base::Error when that fails (the destructor does not).
+  // Unmounts and detaches now: all that was written is in the image's file when it returns (not yet synced to
+  // the host's disk). Throws base::Error when that fails or a write failed before, as on a full disk of the
+  // host; nothing is mounted then either.
   virtual void close() = 0;
 };
 
-// The two ways of image::Files.
+// The two ways of image::Files. A mounted layer's files end with the mount. What libguestfs needs meanwhile
+// lies in `scratch`, a folder that must exist.
 std::unique_ptr<Files> mounted_files(Mount& mount);
 std::unique_ptr<Files> guestfs_files(const host::Host& host, const std::filesystem::path& image,
-                                     bool read_only, bool force_tcg);
+                                     const std::filesystem::path& scratch, bool read_only, bool force_tcg);
 
 }  // namespace kiln::image

@@ -2,12 +2,12 @@
 
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/openat2.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <thread>
 #include <unistd.h>
@@ -19,6 +19,7 @@
 #include "host/fd.hpp"
 #include "host/io_error.hpp"
 #include "image/deb_cache.hpp"
+#include "image/rooted.hpp"
 
 namespace kiln::image {
 
@@ -31,8 +32,18 @@ namespace {
 constexpr std::string_view policy_path = "/usr/sbin/policy-rc.d";
 constexpr std::string_view policy_text =
     "#!/bin/sh\n# No service is started while the image is built.\nexit 101\n";
-// First on PATH: a mount over the real programs would keep dpkg from upgrading them, a diversion could stay.
-constexpr std::string_view tools_path = "/run/kiln-tools";
+
+// Enters the image: a /proc of the command's own, in which nothing sets the host's kernel (a package's script
+// that runs sysctl, say) or presses its SysRq; then the command. By the host's own programs and before the
+// image is the root, so that nothing of the image decides how. $1: mount, $2: the root; then the command.
+constexpr std::string_view enter_script = R"(mount=$1 proc=$2/proc
+shift 2
+"$mount" -n -t proc -o nosuid,nodev,noexec proc "$proc" || exit 125
+for part in sys sysrq-trigger; do
+  [ -e "$proc/$part" ] || continue
+  "$mount" -n --bind "$proc/$part" "$proc/$part" && "$mount" -n -o remount,bind,ro "$proc/$part" || exit 125
+done
+exec "$@")";
 
 // Variables by which programs find the network from this host. They are no part of the image.
 constexpr std::array network_variables = {"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy",
@@ -64,13 +75,28 @@ class Sandbox : public System {
   [[nodiscard]] bool booted() const override { return false; }
 
   host::Finished run(const Exec& exec, const host::OnOutput& on_output) override {
-    // The environment is built from nothing by the host's env; the command is found on the image's PATH.
-    host::Command command{"env", "-i"};
+    // What an earlier command left in its place could lead the mount of /proc out of the image.
+    static_cast<void>(open_plain("/proc"));
+    // A PID namespace for each command: whatever it leaves running dies with it.
+    host::Command command{host_program("nsenter"),
+                          "--uts=" + uts_.string(),
+                          host_program("unshare"),
+                          "--mount",
+                          "--propagation",
+                          "private",
+                          "--pid",
+                          "--fork",
+                          "--kill-child",
+                          "--ipc"};
+    if (!options_.network) command.add({"--net"});
+    command.add({"--", host_program("sh"), "-c", std::string(enter_script), "kiln-enter",
+                 host_program("mount"), root_.string()});
+    // The environment is built from nothing; the command is found on the image's PATH.
+    command.add({host_program("env"), "-i"});
     const auto add_variable = [&](const std::string& name, const std::string& value) {
       if (!exec.env.contains(name)) command.argv.push_back(name + "=" + value);
     };
-    add_variable("PATH",
-                 std::string(tools_path) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    add_variable("PATH", fmt::format("{}:{}", stand_ins_folder, image_path));
     add_variable("HOME", "/root");
     add_variable("LANG", "C.UTF-8");
     add_variable("DEBIAN_FRONTEND", "noninteractive");
@@ -79,11 +105,7 @@ class Sandbox : public System {
       if (const auto value = host_.env(name); value && options_.network) add_variable(name, *value);
     }
     for (const auto& [name, value] : exec.env) command.argv.push_back(fmt::format("{}={}", name, value));
-    // A PID namespace for each command: whatever it leaves running dies with it.
-    command.add({host_program("nsenter"), "--uts=" + uts_.string(), host_program("unshare"), "--mount",
-                 "--propagation", "private", "--pid", "--fork", "--kill-child", "--ipc"});
-    if (!options_.network) command.add({"--net"});
-    command.add({"--root=" + root_.string(), "--wd=/", "--mount-proc", "--"});
+    command.add({host_program("chroot"), root_.string()});
     command.argv.insert(command.argv.end(), exec.argv.begin(), exec.argv.end());
     command.timeout = exec.timeout.count() > 0 ? exec.timeout : options_.step_limit;
     command.purpose = exec.purpose;
@@ -122,51 +144,107 @@ class Sandbox : public System {
   }
 
   // A path of the image, resolved inside it; `flags` as for open(2).
-  [[nodiscard]] Fd open_inside(std::string_view path, int flags) const {
-    open_how how{};
-    how.flags = static_cast<__u64>(flags) | O_CLOEXEC;
-    how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-    return Fd(static_cast<int>(
-        ::syscall(SYS_openat2, root_fd_.get(), std::string(path).c_str(), &how, sizeof how)));
+  [[nodiscard]] Fd open_inside(std::string_view path, int flags, std::uint64_t resolve = 0) const {
+    return open_rooted(root_fd_, path, flags, resolve);
+  }
+  // A directory of the image that is where its path says. One behind a link is an error: the host's calls and
+  // programs would follow the link on the host.
+  [[nodiscard]] Fd open_plain(std::string_view path) const {
+    Fd fd = open_inside(path, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
+    if (fd) return fd;
+    const int code = errno;
+    base::Error error(code == ELOOP
+                          ? fmt::format("{} of the image is a symbolic link; it has to be a directory", path)
+                      : code == ENOENT || code == ENOTDIR
+                          ? fmt::format("the image has no directory {}", path)
+                          : fmt::format("cannot open {} of the image: {}", path, host::errno_text(code)));
+    throw std::move(error).hint("make it a directory in the base image");
   }
   // What the descriptor is open on, for calls that take a path.
   static std::string by_fd(const Fd& fd) { return "/proc/self/fd/" + std::to_string(fd.get()); }
 
+  // A mount, named so that whatever the image's programs do to the folders above it, unmounting meets it or
+  // nothing.
+  struct Mounted {
+    Fd folder;
+    std::string name;
+    [[nodiscard]] std::string path() const { return by_fd(folder) + "/" + name; }
+  };
+  // A file put into the layer, to be taken out again if it is as it was put.
+  struct Added {
+    Fd folder;
+    std::string name;
+    std::string content;
+  };
+
+  // Where a descriptor of the image is.
+  [[nodiscard]] Mounted place_of(const Fd& target) const {
+    const fs::path where = fs::path("/") / fs::read_symlink(by_fd(target)).lexically_relative(root_);
+    return {open_plain(where.parent_path().string()), where.filename().string()};
+  }
+
   void mount_on(const Fd& target, std::string_view name, const char* source, const char* type,
                 unsigned long flags, const char* data) {
-    const fs::path where = fs::read_symlink(by_fd(target));
+    Mounted mounted = place_of(target);
     if (::mount(source, by_fd(target).c_str(), type, flags, data) != 0) {
       throw base::Error(fmt::format("cannot mount {} in the image: {}", name, host::errno_text(errno)));
     }
-    mounted_.push_back(where);
+    mounted_.push_back(std::move(mounted));
   }
 
-  void mount_folder(std::string_view path, const char* source, const char* type, unsigned long flags,
-                    const char* data) {
-    const Fd target = open_inside(path, O_PATH | O_DIRECTORY);
-    if (!target) throw base::Error(fmt::format("the image has no directory {}", path));
-    mount_on(target, path, source, type, flags, data);
+  // Returns the directory as it is with the mount.
+  Fd mount_folder(std::string_view path, const char* source, const char* type, unsigned long flags,
+                  const char* data) {
+    mount_on(open_plain(path), path, source, type, flags, data);
+    return open_plain(path);
   }
 
-  // Below a tmpfs of ours only: nothing there can be a link.
-  void make_folder(std::string_view path, unsigned mode) const {
-    const fs::path full = root_ / path.substr(1);
-    if (::mkdir(full.c_str(), 0700) != 0 && errno != EEXIST) throw host::io_error("make", full, errno);
-    if (::chmod(full.c_str(), mode) != 0) throw host::io_error("set the mode of", full, errno);
+  // All that follows is written by descriptor and never through a link.
+
+  static base::Error failure(std::string_view deed, std::string_view name) {
+    const int code = errno;
+    base::Error error(fmt::format("cannot {} '{}' in the image: {}", deed, name, host::errno_text(code)));
+    if (code == ENOSPC) error.hint("the image's file system is full: raise 'size:' of the base");
+    return error;
+  }
+
+  // A folder, new or there before.
+  static Fd make_folder(const Fd& parent, const std::string& name, unsigned mode) {
+    if (::mkdirat(parent.get(), name.c_str(), 0700) != 0 && errno != EEXIST) throw failure("make", name);
+    Fd fd(::openat(parent.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (!fd || ::fchmod(fd.get(), mode) != 0) throw failure("make", name);
+    return fd;
+  }
+
+  // A new file; anything that is there already is an error.
+  static void put_file(const Fd& folder, const std::string& name, std::string_view content, unsigned mode) {
+    const Fd fd(
+        ::openat(folder.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    if (!fd) throw failure("make", name);
+    base::ScopeExit drop([&] { ::unlinkat(folder.get(), name.c_str(), 0); });
+    std::string_view rest = content;
+    while (!rest.empty()) {
+      const ssize_t put = ::write(fd.get(), rest.data(), rest.size());
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) throw failure("write", name);
+      rest.remove_prefix(static_cast<std::size_t>(put));
+    }
+    if (::fchmod(fd.get(), mode) != 0) throw failure("set the mode of", name);
+    drop.release();
   }
 
   void mount_all() {
-    mount_folder("/dev", "tmpfs", "tmpfs", MS_NOSUID, "mode=755,size=1m");
-    fill_dev();
+    fill_dev(mount_folder("/dev", "tmpfs", "tmpfs", MS_NOSUID, "mode=755,size=1m"));
     mount_folder("/sys", "sysfs", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
     // Some tools (a Docker daemon that bakes images) want control groups; a host may not have version 2.
-    if (const Fd groups = open_inside("/sys/fs/cgroup", O_PATH | O_DIRECTORY);
-        groups && ::mount("cgroup2", by_fd(groups).c_str(), "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-                          nullptr) == 0) {
-      mounted_.push_back(fs::read_symlink(by_fd(groups)));
+    if (const Fd groups = open_inside("/sys/fs/cgroup", O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS); groups) {
+      Mounted mounted = place_of(groups);
+      if (::mount("cgroup2", by_fd(groups).c_str(), "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) ==
+          0)
+        mounted_.push_back(std::move(mounted));
     }
-    mount_folder("/run", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
-    make_folder("/run/lock", 01777);
+    const Fd run = mount_folder("/run", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
+    make_folder(run, "lock", 01777);
     mount_folder("/tmp", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
     if (const Fd archives = open_inside("/var/cache/apt/archives", O_PATH | O_DIRECTORY); archives) {
       if (options_.apt_cache.empty()) {
@@ -176,13 +254,13 @@ class Sandbox : public System {
         mount_on(archives, "/var/cache/apt/archives", debs_->folder().c_str(), nullptr, MS_BIND, nullptr);
       }
     }
-    fill_tools();
+    fill_tools(run);
     name_machine();
-    if (options_.network) lend_resolver();
+    if (options_.network) lend_resolver(run);
     forbid_services();
   }
 
-  void fill_dev() {
+  void fill_dev(const Fd& dev) {
     struct Node {
       const char* name;
       unsigned major;
@@ -191,45 +269,53 @@ class Sandbox : public System {
     constexpr std::array nodes = {Node{"null", 1, 3},   Node{"zero", 1, 5},    Node{"full", 1, 7},
                                   Node{"random", 1, 8}, Node{"urandom", 1, 9}, Node{"tty", 5, 0}};
     for (const Node& node : nodes) {
-      const fs::path path = root_ / "dev" / node.name;
-      if (::mknod(path.c_str(), S_IFCHR | 0666, ::makedev(node.major, node.minor)) != 0 ||
-          ::chmod(path.c_str(), 0666) != 0)
-        throw host::io_error("make", path, errno);
+      if (::mknodat(dev.get(), node.name, S_IFCHR | 0666, ::makedev(node.major, node.minor)) != 0 ||
+          ::fchmodat(dev.get(), node.name, 0666, 0) != 0)
+        throw failure("make", node.name);
     }
     const std::array<std::pair<const char*, const char*>, 5> links = {{{"fd", "/proc/self/fd"},
                                                                        {"stdin", "/proc/self/fd/0"},
                                                                        {"stdout", "/proc/self/fd/1"},
                                                                        {"stderr", "/proc/self/fd/2"},
                                                                        {"ptmx", "pts/ptmx"}}};
-    for (const auto& [name, target] : links) fs::create_symlink(target, root_ / "dev" / name);
-    make_folder("/dev/pts", 0755);
-    make_folder("/dev/shm", 01777);
+    for (const auto& [name, target] : links) {
+      if (::symlinkat(target, dev.get(), name) != 0) throw failure("make", name);
+    }
+    make_folder(dev, "pts", 0755);
+    make_folder(dev, "shm", 01777);
     mount_folder("/dev/pts", "devpts", "devpts", MS_NOSUID | MS_NOEXEC,
                  "newinstance,ptmxmode=0666,mode=620,gid=5");
     mount_folder("/dev/shm", "tmpfs", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
   }
 
-  // The disk of the build is not the disk of the machine: nothing may ask GRUB to look for it. The kernel's
-  // and GRUB's own hooks find these programs by name.
-  void fill_tools() const {
-    make_folder(tools_path, 0755);
-    for (const char* name : {"update-grub", "update-grub2", "grub-install", "grub-mkconfig"}) {
-      host::write_file(root_ / tools_path.substr(1) / name, "#!/bin/sh\nexit 0\n", 0755);
-    }
+  // First on PATH: a mount over the real programs would keep dpkg from upgrading them, a diversion could
+  // stay.
+  static void fill_tools(const Fd& run) {
+    const Fd folder = make_folder(run, std::string(stand_ins_folder.substr(5)), 0755);
+    for (const std::string_view name : stand_ins) put_file(folder, std::string(name), stand_in, 0755);
   }
 
   // Postfix and others write the host's name into their configuration: it must be the same everywhere.
   void name_machine() {
     uts_ = fs::absolute(options_.scratch) / "uts";
     host::write_file(uts_, "");
+    Mounted mounted{Fd(::open(uts_.parent_path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)), "uts"};
+    if (!mounted.folder) throw host::io_error("open", uts_.parent_path(), errno);
     host::Command command{"unshare", "--uts=" + uts_.string(), "hostname", "localhost"};
     command.purpose = "naming the sandbox";
     host::require(*host_.runner, command);
-    mounted_.push_back(uts_);
+    mounted_.push_back(std::move(mounted));
+  }
+
+  // The text of a link in a directory, "" when there is none.
+  static std::string link_text(const Fd& folder, const char* name) {
+    std::array<char, PATH_MAX> text{};
+    const ssize_t length = ::readlinkat(folder.get(), name, text.data(), text.size());
+    return length <= 0 ? "" : std::string(text.data(), static_cast<std::size_t>(length));
   }
 
   // The host's resolver is what /etc/resolv.conf shows, whatever it is in the image.
-  void lend_resolver() {
+  void lend_resolver(const Fd& run) {
     std::error_code none;
     const std::string resolver =
         fs::exists("/etc/resolv.conf", none) ? host::read_file("/etc/resolv.conf") : "";
@@ -237,25 +323,30 @@ class Sandbox : public System {
     Fd target = open_inside("/etc/resolv.conf", O_PATH);
     if (!target) {
       // Nothing there, or a link into /run, where a resolver would have put it.
-      const fs::path in_image = root_ / "etc/resolv.conf";
-      fs::path wanted = "/etc/resolv.conf";
-      if (fs::is_symlink(fs::symlink_status(in_image, none))) {
-        wanted = (fs::path("/etc") / fs::read_symlink(in_image)).lexically_normal();
-      }
-      if (wanted.string().starts_with("/var/run/")) wanted = wanted.string().substr(4);
-      if (wanted.string().starts_with("/run/")) {
-        fs::create_directories(root_ / wanted.parent_path().relative_path());
-        host::write_file(root_ / wanted.relative_path(), resolver);
+      Fd etc = open_inside("/etc", O_PATH | O_DIRECTORY);
+      if (!etc) throw base::Error("cannot open /etc of the image: " + host::errno_text(errno));
+      const fs::path wanted = (fs::path("/etc") / link_text(etc, "resolv.conf")).lexically_normal();
+      std::string_view below = wanted.native();
+      if (below.starts_with("/var/run/")) below.remove_prefix(4);
+      if (below.starts_with("/run/") && wanted.has_filename()) {
+        put_below(run, fs::path(below.substr(5)), resolver);
         return;
       }
-      if (wanted != "/etc/resolv.conf") return;  // a link to nowhere: the image's own affair
-      host::write_file(in_image, "");
-      added_.emplace_back(in_image, "");
+      if (wanted != "/etc/") return;  // a link to nowhere: the image's own affair
+      put_file(etc, "resolv.conf", "", 0644);
+      added_.push_back({std::move(etc), "resolv.conf", ""});
       target = open_inside("/etc/resolv.conf", O_PATH);
-      if (!target) throw host::io_error("open", in_image, errno);
+      if (!target) throw base::Error("cannot open /etc/resolv.conf of the image: " + host::errno_text(errno));
     }
     host::write_file(lent, resolver);
     mount_on(target, "/etc/resolv.conf", lent.c_str(), nullptr, MS_BIND, nullptr);
+  }
+
+  // A file below a folder of ours, with the folders on the way.
+  static void put_below(const Fd& folder, const fs::path& path, std::string_view content) {
+    Fd at(::fcntl(folder.get(), F_DUPFD_CLOEXEC, 3));
+    for (const fs::path& part : path.parent_path()) at = make_folder(at, part.string(), 0755);
+    put_file(at, path.filename().string(), content, 0644);
   }
 
   void forbid_services() {
@@ -265,11 +356,14 @@ class Sandbox : public System {
       mount_on(own, policy_path, policy.c_str(), nullptr, MS_BIND, nullptr);
       return;
     }
-    const Fd folder = open_inside("/usr/sbin", O_PATH | O_DIRECTORY);
+    Fd folder = open_inside("/usr/sbin", O_PATH | O_DIRECTORY);
     if (!folder) return;  // not a Debian system: there is no such policy
-    const fs::path file = fs::read_symlink(by_fd(folder)) / "policy-rc.d";
-    host::write_file(file, policy_text, 0755);
-    added_.emplace_back(file, policy_text);
+    const std::string name = fs::path(policy_path).filename().string();
+    if (!link_text(folder, name.c_str()).empty())
+      throw base::Error(fmt::format("{} of the image is a link to nothing", policy_path))
+          .hint("remove it in the base image: no service may start while packages are installed");
+    put_file(folder, name, policy_text, 0755);
+    added_.push_back({std::move(folder), name, std::string(policy_text)});
   }
 
   void keep_packages() noexcept {
@@ -282,8 +376,9 @@ class Sandbox : public System {
 
   void take_down() noexcept {
     while (!mounted_.empty()) {
-      const fs::path where = mounted_.back();
+      const Mounted one = std::move(mounted_.back());
       mounted_.pop_back();
+      const std::string where = one.path();
       bool gone = false;
       for (int attempt = 0; attempt < 40 && !gone; ++attempt) {
         gone = ::umount2(where.c_str(), UMOUNT_NOFOLLOW) == 0 || errno == EINVAL || errno == ENOENT;
@@ -291,15 +386,21 @@ class Sandbox : public System {
       }
       if (!gone) ::umount2(where.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
     }
-    for (const auto& [file, content] : added_) {
-      try {
-        // A package may have put its own in the place.
-        if (fs::exists(file) && host::read_file(file) == content) fs::remove(file);
-      } catch (const std::exception&) {
-        ::unlink(file.c_str());
-      }
+    for (const Added& one : added_) {
+      // A package may have put its own in the place.
+      if (holds(one)) ::unlinkat(one.folder.get(), one.name.c_str(), 0);
     }
     added_.clear();
+  }
+
+  static bool holds(const Added& one) noexcept {
+    const Fd fd(::openat(one.folder.get(), one.name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    struct stat status{};
+    if (!fd || ::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) return false;
+    if (static_cast<std::size_t>(status.st_size) != one.content.size()) return false;
+    std::string there(one.content.size(), '\0');
+    return ::read(fd.get(), there.data(), there.size()) == static_cast<ssize_t>(there.size()) &&
+           there == one.content;
   }
 
   const host::Host& host_;
@@ -308,8 +409,8 @@ class Sandbox : public System {
   Fd root_fd_;
   fs::path uts_;
   std::optional<DebCache> debs_;
-  std::vector<fs::path> mounted_;                        // in order
-  std::vector<std::pair<fs::path, std::string>> added_;  // files put into the layer, with their content
+  std::vector<Mounted> mounted_;  // in order
+  std::vector<Added> added_;
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 // run as root with PATH, HOME=/root, LANG=C.UTF-8.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <filesystem>
 #include <functional>
@@ -13,6 +14,17 @@
 #include "host/runner.hpp"
 
 namespace kiln::image {
+
+// PATH of commands in the image.
+inline constexpr std::string_view image_path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+// While packages are installed nothing may ask GRUB to look for the disk, for that of the build is not the
+// machine's: the hooks of the kernel and of GRUB, which find these programs by name, find stand-ins that do
+// nothing. They lie below /run, so none of them is on the disk, and the folder is put before image_path.
+inline constexpr std::string_view stand_ins_folder = "/run/kiln-tools";
+inline constexpr std::array<std::string_view, 4> stand_ins = {"update-grub", "update-grub2", "grub-install",
+                                                              "grub-mkconfig"};
+inline constexpr std::string_view stand_in = "#!/bin/sh\nexit 0\n";
 
 struct Exec {
   std::vector<std::string> argv;

@@ -24,6 +24,9 @@ std::vector<std::string> apt_get(std::initializer_list<std::string> words) {
   std::vector<std::string> argv = {"apt-get", "-q", "-y", "-o", "Dpkg::Use-Pty=0", "-o", "Acquire::Retries=3",
                                    // A list that could not be fetched is an error, not a warning.
                                    "-o", "APT::Update::Error-Mode=any",
+                                   // Maintainer scripts get the PATH of the command itself: apt would give
+                                   // dpkg one of its own, on which the stand-ins are not.
+                                   "-o", "DPkg::Path=",
                                    // "a.b" is a package's name, never an expression that finds others.
                                    "-o", "APT::Cmd::Pattern-Only=true", "-o",
                                    "Dpkg::Options::=--force-confdef", "-o",
@@ -37,6 +40,31 @@ constexpr std::string_view not_located = "Unable to locate package ";
 std::string bare(std::string_view package) {
   return std::string(package.substr(0, package.find_first_of("=:")));
 }
+
+// While one lives, the programs that would look for the build's disk have stand-ins in a booted guest; the
+// sandbox always has them.
+class StandIns {
+ public:
+  StandIns(image::System& system, image::Exec& command) : system_(system) {
+    if (!system.booted()) return;
+    for (const std::string_view name : image::stand_ins)
+      system.write(fmt::format("{}/{}", image::stand_ins_folder, name), std::string(image::stand_in), 0755);
+    command.env["PATH"] = fmt::format("{}:{}", image::stand_ins_folder, image::image_path);
+  }
+  StandIns(const StandIns&) = delete;
+  StandIns& operator=(const StandIns&) = delete;
+  ~StandIns() {
+    if (!system_.booted()) return;
+    try {
+      system_.run(exec({"rm", "-rf", "--", std::string(image::stand_ins_folder)}, "removing the stand-ins"));
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+      // The guest is lost; and the folder is on no disk.
+    }
+  }
+
+ private:
+  image::System& system_;
+};
 
 // The lines in which apt-get says why, without the "E: ".
 std::vector<std::string> reasons(std::string_view output) {
@@ -112,7 +140,10 @@ void Apt::install(const std::vector<std::string>& packages, bool recommends,
       exec(apt_get({"install", recommends ? "--install-recommends" : "--no-install-recommends"}),
            "installing packages", quiet());
   command.argv.insert(command.argv.end(), packages.begin(), packages.end());
-  const host::Finished done = system_.run(command, on_output);
+  const host::Finished done = [&] {
+    const StandIns stand_ins(system_, command);
+    return system_.run(command, on_output);
+  }();
   if (done.ok()) {
     // Old versions of apt do not know Pattern-Only and would have installed whatever the expression finds.
     for (const std::string& line : base::lines(done.out)) {

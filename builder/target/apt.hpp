@@ -33,7 +33,7 @@ class Apt {
   void update(const host::OnOutput& on_output = {});
   // Installs without asking anything; local configuration files stay as they are. Throws base::Error that
   // quotes apt's own line, with a guess for a package it does not know. Does not start daemons if something
-  // keeps them down.
+  // keeps them down. GRUB's configuration and the boot loader stay as they are: see image::stand_ins.
   void install(const std::vector<std::string>& packages, bool recommends,
                const host::OnOutput& on_output = {});
   // Removes lists, caches, backups and logs, so that what is left does not tell when and where it ran.

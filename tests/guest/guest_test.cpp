@@ -2,12 +2,17 @@
 // leave it alive share one boot.
 #include "image/guest.hpp"
 
+#include <csignal>
 #include <cstdlib>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <sys/mount.h>
+#include <unistd.h>
 
 #include "base/error.hpp"
+#include "base/scope_exit.hpp"
 #include "base/text.hpp"
 #include "engine/machines.hpp"
 #include "engine/workspace.hpp"
@@ -53,7 +58,10 @@ const engine::Session::BootFiles& boot_files() {
 // A throw-away overlay of the base.
 class Bench {
  public:
-  Bench() : folder_({}, "kiln-guest-test-") {
+  // `disk_folder`: where the overlay is, beside the rest when empty.
+  explicit Bench(fs::path disk_folder = {})
+      : folder_({}, "kiln-guest-test-"), disk_folder_(std::move(disk_folder)) {
+    if (disk_folder_.empty()) disk_folder_ = folder_.path();
     out_of({"qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b",
             fs::absolute(base_image()).string(), disk().string()});
     options.disk = disk();
@@ -64,7 +72,7 @@ class Bench {
     options.console = folder_.path() / "console.log";
     options.limits = limits_for(Accel::tcg);
   }
-  [[nodiscard]] fs::path disk() const { return folder_.path() / "disk.qcow2"; }
+  [[nodiscard]] fs::path disk() const { return disk_folder_ / "disk.qcow2"; }
   [[nodiscard]] fs::path path(const std::string& name) const { return folder_.path() / name; }
   std::unique_ptr<Guest> boot() {
     return Guest::boot(the_host(), options, [this](std::string_view what) { doings.emplace_back(what); });
@@ -75,6 +83,7 @@ class Bench {
 
  private:
   host::TempDir folder_;
+  fs::path disk_folder_;
 };
 
 Exec command(std::vector<std::string> argv) {
@@ -92,6 +101,19 @@ std::string error_of(Deed deed) {
     return error.what();
   }
   return "";
+}
+
+// The process whose command line has `word`, 0 when there is none.
+pid_t process_with(const std::string& word) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator("/proc", ignored)) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::ifstream file(entry.path() / "cmdline", std::ios::binary);
+    const std::string line((std::istreambuf_iterator<char>(file)), {});
+    if (line.find(word) != std::string::npos) return std::stoi(name);
+  }
+  return 0;
 }
 
 class GuestTest : public ::testing::Test {
@@ -275,6 +297,38 @@ TEST_F(LostGuestTest, FindsAKernelPanic) {
       << error;
   EXPECT_NE(error.find("while testing"), std::string::npos) << error;
   EXPECT_LT(the_host().elapsed() - start, 15);
+}
+
+TEST_F(LostGuestTest, FindsADeadQemu) {
+  Bench bench;
+  const auto guest = bench.boot();
+  const pid_t qemu = process_with(bench.disk().string());
+  ASSERT_GT(qemu, 0);
+  ASSERT_EQ(::kill(qemu, SIGKILL), 0);
+  const double start = the_host().elapsed();
+  const std::string error = error_of([&] { guest->run(command({"sleep", "300"})); });
+  EXPECT_NE(error.find("QEMU died: killed by signal 9"), std::string::npos) << error;
+  EXPECT_NE(error.find("login:"), std::string::npos) << "the last lines of the console: " << error;
+  EXPECT_LT(the_host().elapsed() - start, 15);
+}
+
+// The host's disk is full while the guest writes: not the guest's fault, and it says where to make room.
+TEST_F(LostGuestTest, NamesTheFullFileSystemOfTheHost) {
+  if (::geteuid() != 0) GTEST_SKIP() << "skip: only root mounts a small file system";
+  host::private_mounts();
+  const host::TempDir small({}, "kiln-guest-small-");
+  ASSERT_EQ(::mount("small", small.path().c_str(), "tmpfs", 0, "size=48m"), 0);
+  const base::ScopeExit gone([&] { ::umount2(small.path().c_str(), MNT_DETACH); });
+  Bench bench(small.path());
+  const auto guest = bench.boot();
+  const std::string error = error_of([&] {
+    auto fill =
+        command({"sh", "-c", "dd if=/dev/urandom of=/var/tmp/fill bs=1M count=100 conv=fsync; sleep 300"});
+    fill.timeout = seconds(240);
+    guest->run(fill);
+  });
+  EXPECT_NE(error.find("the host's file system that holds"), std::string::npos) << error;
+  EXPECT_NE(error.find(small.path().string()), std::string::npos) << error;
 }
 
 TEST_F(LostGuestTest, FindsAGuestThatPowersItselfOff) {

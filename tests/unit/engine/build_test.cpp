@@ -191,6 +191,16 @@ TEST(Build, AStepThatMakesNoDiskFails) {
   EXPECT_THAT(world.names(world.root / "layers"), IsEmpty());
 }
 
+TEST(Build, ADamagedDiskIsNotKept) {
+  World world;
+  world.usual();
+  world.machines.disks_are_whole = false;
+  EXPECT_THROW(world.build(), base::Error);
+  EXPECT_THAT(world.names(world.root / "layers"), IsEmpty());
+  world.machines.disks_are_whole = true;
+  EXPECT_TRUE(world.build().proven);
+}
+
 TEST(Build, AnInterruptIsNoFailureAndLeavesNothing) {
   World world;
   world.base("base", "1", [](stage::Workspace& work) {

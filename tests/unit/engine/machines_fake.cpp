@@ -201,6 +201,10 @@ std::uint64_t FakeMachines::virtual_size(const fs::path& image) {
   if (!fs::exists(image)) throw std::logic_error("size of nothing");
   return 4ULL << 30;
 }
+void FakeMachines::check_image(const fs::path& image) {
+  if (!open.empty()) throw std::logic_error("checked while it is open");
+  if (!disks_are_whole) throw base::Error("the disk '" + image.string() + "' is damaged");
+}
 void FakeMachines::make_overlay(const fs::path& overlay, const std::string& backing, std::uint64_t size) {
   // As the real one would, later: the parent is where the child will look for it.
   if (!fs::exists(overlay.parent_path() / backing)) throw std::logic_error("no parent at " + backing);

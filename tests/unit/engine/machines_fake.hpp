@@ -31,6 +31,7 @@ class FakeRunner final : public host::Runner {
 class FakeMachines final : public Machines {
  public:
   std::uint64_t virtual_size(const std::filesystem::path& image) override;
+  void check_image(const std::filesystem::path& image) override;
   void make_overlay(const std::filesystem::path& overlay, const std::string& backing,
                     std::uint64_t size) override;
   std::unique_ptr<Offline> open_files(const std::filesystem::path& image,
@@ -48,6 +49,7 @@ class FakeMachines final : public Machines {
   std::vector<std::string> log;  // what was asked for, in order
   std::set<std::string> open;    // what is open now
   bool healthy = true;           // the next proof
+  bool disks_are_whole = true;
   std::set<std::string> boot_names = {"vmlinuz-6.1.0-9-cloud", "initrd.img-6.1.0-9-cloud"};
   std::string fstab = "LABEL=cloudimg-rootfs / ext4 defaults 0 1\n";
   std::string dpkg_status;

@@ -1,9 +1,12 @@
 // What can be tested of a mounted layer without mounting: its files, in a folder that plays the layer.
 #include "image/mount.hpp"
 
+#include <csignal>
 #include <filesystem>
+#include <functional>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +14,7 @@
 #include "fakes/host.hpp"
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
+#include "image/disk.hpp"
 
 namespace kiln::image {
 namespace {
@@ -194,10 +198,120 @@ TEST_F(MountedFiles, unpacks_below_a_directory_and_asks_the_image_for_names) {
   }
 }
 
+TEST_F(MountedFiles, an_owner_that_is_no_id_is_an_error) {
+  const auto tar = tree_ / "x.tar";
+  const auto refusal = [&](const host::Member& one) -> std::string {
+    host::write_archive(tar, host::Format::tar, {one});
+    try {
+      files_->unpack(tar, "/");
+    } catch (const base::Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  host::Member one = member("file", 'f', "x");
+  one.owner = "99999999999999999999";
+  EXPECT_THAT(refusal(one), HasSubstr("owner '99999999999999999999', which is no id of a user or group"));
+  tree_.file("layer/etc/passwd", "root:x:0:0::/root:/bin/sh\napp:x:4294967296:1::/home/app:/bin/sh\n");
+  one.owner = "app";
+  EXPECT_THAT(refusal(one), HasSubstr("/etc/passwd of the image has the owner '4294967296'"));
+}
+
 TEST_F(MountedFiles, copies_out_what_a_link_in_the_layer_leads_to) {
   tree_.link("layer/vmlinuz", "/etc/passwd");
   files_->copy_out("/vmlinuz", tree_ / "out");
   EXPECT_THAT(host::read_file(tree_ / "out"), HasSubstr("root:x:0"));
+}
+
+// A real layer, mounted: for root, where FUSE and loop devices can be had.
+class MountedLayer : public ::testing::Test {
+ protected:
+  MountedLayer() : host_(host::Host::system()) {}
+  void SetUp() override {
+    if (!host_.root) GTEST_SKIP() << "skip: mounting needs root";
+    if (!fs::exists("/dev/fuse") || !fs::exists("/dev/loop-control"))
+      GTEST_SKIP() << "skip: there is no /dev/fuse or /dev/loop-control";
+    host::private_mounts();
+  }
+  // A qcow2 of 256 MiB that holds one ext4, no partitions.
+  fs::path layer(const fs::path& folder) {
+    const fs::path raw = tree_ / "raw";
+    fs::remove(raw);
+    host::require(*host_.runner, {"truncate", "--size=256M", raw.string()});
+    host::require(*host_.runner, {"mke2fs", "-q", "-t", "ext4", "-L", "cloudimg-rootfs", raw.string()});
+    host::require(*host_.runner,
+                  {"qemu-img", "convert", "-O", "qcow2", raw.string(), (folder / "layer").string()});
+    fs::remove(raw);
+    return folder / "layer";
+  }
+  static std::string error_of(const std::function<void()>& deed) {
+    try {
+      deed();
+    } catch (const base::Error& error) {
+      return error.what();
+    }
+    return "";
+  }
+  // The test's child with this word in its command line.
+  static int child_with(const std::string& word) {
+    for (const auto& entry : fs::directory_iterator("/proc")) {
+      const std::string name = entry.path().filename();
+      if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+      try {
+        if (host::read_file(entry.path() / "comm").starts_with("qemu-storage-d") &&
+            host::read_file(entry.path() / "cmdline").find(word) != std::string::npos)
+          return std::stoi(name);
+      } catch (const base::Error&) {
+        continue;  // it has just ended
+      }
+    }
+    return 0;
+  }
+
+  host::Host host_;
+  fakes::TempTree tree_;
+};
+
+TEST_F(MountedLayer, what_was_written_is_in_the_image_when_close_returns) {
+  const auto image = layer(tree_.path());
+  const std::string content(8U << 20U, 'x');
+  auto mount = Mount::open(host_, image, tree_ / "scratch", false);
+  mounted_files(*mount)->write("/file", content, {});
+  mount->close();
+  EXPECT_TRUE(fs::is_empty(mount->root()));
+  mount.reset();
+  check_image(host_, image);
+  mount = Mount::open(host_, image, tree_ / "scratch", true);
+  EXPECT_EQ(mounted_files(*mount)->read("/file"), content);
+  EXPECT_NO_THROW(mount->close());
+}
+
+TEST_F(MountedLayer, a_full_file_system_of_the_host_is_named_at_the_end) {
+  const fs::path small = tree_.folder("small");
+  ASSERT_EQ(::mount("small", small.c_str(), "tmpfs", 0, "size=24m"), 0);
+  const auto image = layer(small);
+  auto mount = Mount::open(host_, image, tree_ / "scratch", false);
+  const std::string written = error_of([&] {
+    // Less than the page cache holds: writing itself tells of nothing.
+    mounted_files(*mount)->write("/file", std::string(64U << 20U, 'x'), {});
+  });
+  const std::string closed = error_of([&] { mount->close(); });
+  EXPECT_TRUE(fs::is_empty(mount->root()));
+  mount.reset();
+  ::umount2(small.c_str(), MNT_DETACH);
+  EXPECT_THAT(closed, HasSubstr("the host's file system that holds '" + image.string() + "' is full"))
+      << written;
+}
+
+TEST_F(MountedLayer, a_daemon_that_dies_is_told) {
+  const auto image = layer(tree_.path());
+  auto mount = Mount::open(host_, image, tree_ / "scratch", false);
+  mounted_files(*mount)->write("/file", "x", {});
+  const int daemon = child_with(image.string());
+  ASSERT_GT(daemon, 0);
+  ::kill(daemon, SIGKILL);
+  EXPECT_THAT(error_of([&] { mount->close(); }), HasSubstr("qemu-storage-daemon failed: killed by signal 9"));
+  EXPECT_TRUE(fs::is_empty(mount->root()));
 }
 
 }  // namespace

@@ -44,6 +44,39 @@ TEST(Apt, ANameTakenForAnExpressionIsAnError) {
   EXPECT_NE(tests::error_of([&] { apt.install({"lib.1"}, false); }).find("for regex"), std::string::npos);
 }
 
+TEST(Apt, InTheSandboxDpkgKeepsThePathThatFindsTheStandIns) {
+  tests::FakeSystem system(false);
+  Apt(system).install({"nginx"}, false);
+  ASSERT_EQ(system.commands.size(), 1U);
+  EXPECT_TRUE(system.ran("-o DPkg::Path= "));
+  EXPECT_FALSE(system.commands[0].env.contains("PATH"));
+}
+
+TEST(Apt, InAGuestTheBootLoadersProgramsHaveStandInsWhileItInstalls) {
+  tests::FakeSystem system(true);
+  Apt(system).install({"nginx"}, false);
+  const auto lines = system.lines();
+  ASSERT_GE(lines.size(), 3U);
+  for (const std::string_view name : image::stand_ins) {
+    const std::string path = "/run/kiln-tools/" + std::string(name);
+    const auto put = std::find_if(system.commands.begin(), system.commands.end(),
+                                  [&](const image::Exec& one) { return one.argv.back() == path; });
+    ASSERT_NE(put, system.commands.end()) << name;
+    EXPECT_EQ(put->input, "#!/bin/sh\nexit 0\n");
+  }
+  const image::Exec& install = system.commands[system.commands.size() - 2];
+  EXPECT_EQ(install.argv.front(), "apt-get");
+  EXPECT_TRUE(install.env.at("PATH").starts_with("/run/kiln-tools:/usr/local/sbin:"));
+  EXPECT_EQ(lines.back(), "rm -rf -- /run/kiln-tools");
+}
+
+TEST(Apt, TheStandInsGoAwayWhenInstallingFails) {
+  tests::FakeSystem system(true);
+  system.on({"apt-get"}, [](const image::Exec&) -> host::Finished { throw base::Error("the guest hangs"); });
+  EXPECT_EQ(tests::error_of([&] { Apt(system).install({"nginx"}, false); }), "the guest hangs");
+  EXPECT_EQ(system.lines().back(), "rm -rf -- /run/kiln-tools");
+}
+
 TEST(Apt, ReleasesDoNotNameTheMirror) {
   tests::FakeSystem system(false);
   system.on({"find", "/var/lib/apt/lists"},
