@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A highstate on the finished, booted image finds nothing to do: 0 changed, 0 failed.
+# A highstate on the finished, booted image finds nothing to do: 0 changed, 0 failed. And this second boot makes a
+# certificate of its own.
 # label: boot
 # needs: ecs
 # timeout: 1500
@@ -12,5 +13,11 @@ proof:
     - run: [sh, -c, "salt-call --local --retcode-passthrough --state-output=terse state.highstate | tail -n 40"]
       output: 'Succeeded: [0-9]+\nFailed: +0\n'
 END
-kiln boot "$kept/ecs-bookworm/ecs-bookworm.qcow2" --profile "$work/again.yml" --output "$work/second"
+kiln boot "$kept/ecs-bookworm/ecs-bookworm.qcow2" --profile "$work/again.yml" --json
 expect_status 0
+fingerprint() { grep -o -E 'Fingerprint=[0-9A-F:]{95}' "$1" | sort -u; }
+first=$(fingerprint "$kept/ecs-bookworm/image.json")
+second=$(fingerprint "$work/out")
+[ -n "$first" ] || fail "the first boot shows no certificate"
+[ -n "$second" ] || fail "the second boot shows no certificate"
+[ "$first" != "$second" ] || fail "both boots have the certificate $first"
