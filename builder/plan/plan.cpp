@@ -67,12 +67,14 @@ void check_artifacts(const Plan& plan, std::vector<Error>& errors) {
     const auto [there, fresh] = first.emplace(step.type->name, &step);
     if (fresh) continue;
     const PlannedStep& other = *there->second;
+    const bool extended = other.where.file != step.where.file;
     errors.push_back(
         wrong(step.where,
               fmt::format("{}: writes the same file as '{}' in {}", step.id, other.id,
-                          other.where.file == step.where.file ? fmt::format("line {}", other.where.line)
-                                                              : other.where.text()))
-            .hint("keep one of them; another kind of image is a profile of its own, by 'extends:'"));
+                          extended ? other.where.text() : fmt::format("line {}", other.where.line)))
+            .hint(extended
+                      ? fmt::format("to take its place, say 'id: {}'", other.id)
+                      : "keep one of them; another kind of image is a profile of its own, by 'extends:'"));
   }
 }
 

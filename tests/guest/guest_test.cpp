@@ -244,10 +244,11 @@ TEST_F(GuestTest, ShowsItsDisplay) {
 
 // Last of this boot, for it ends it.
 TEST_F(GuestTest, ZLeavesNothingBehind) {
-  // What changed in /etc and /usr since the agent came. ssh's host keys are made by the base's own service;
-  // the machine id is a mount, and the file below it is looked at next.
+  // What changed in /etc and /usr since the agent came. ssh's host keys are made by the base's own service,
+  // .pwd.lock by systemd for a service with a user of its own; the machine id is a mount, and the file below
+  // it is looked at next.
   const std::string script = R"(
-    find /etc /usr /var/lib/systemd/random-seed -xdev -newercm /run/kiln/agent ! -path '/etc/ssh*' ! -path /etc/machine-id
+    find /etc /usr /var/lib/systemd/random-seed -xdev -newercm /run/kiln/agent ! -path /etc ! -path '/etc/ssh*' ! -path /etc/.pwd.lock ! -path /etc/machine-id
     mkdir /tmp/disk && mount --bind / /tmp/disk
     find /tmp/disk/run ! -type d
     cat /tmp/disk/etc/machine-id

@@ -1,0 +1,88 @@
+#include "engine/lookup.hpp"
+
+#include <map>
+#include <utility>
+
+#include "base/digest.hpp"
+#include "base/text.hpp"
+#include "engine/engine.hpp"
+
+namespace kiln::engine {
+
+using stage::Kind;
+
+namespace {
+
+std::string without_parent(const std::string& text) {
+  std::string rest;
+  for (const auto& line : base::lines(text))
+    if (!line.starts_with("parent ")) rest += line + "\n";
+  return rest;
+}
+
+std::string explain_miss(const std::string& text, const cache::Store::KeyRecord* before, bool parent_missed) {
+  if (before == nullptr) return "never built";
+  const auto was = without_parent(before->text);
+  const auto is = without_parent(text);
+  if (was == is) return parent_missed || before->text != text ? "parent missed" : "evicted";
+  return plan::explain(was, is);
+}
+
+}  // namespace
+
+std::string artifact_key(const std::string& profile, const std::string& key, const std::string& layer) {
+  return base::sha256("artifact\n" + profile + "\n" + key + "\n" + layer + "\n");
+}
+std::vector<Found> look_up(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
+                           cache::Store& store) {
+  std::map<std::string, cache::Store::KeyRecord> before;
+  for (auto& record : store.last_keys(plan.profile.name)) before[record.step] = record;
+  std::vector<Found> all;
+  std::string parent;
+  bool missed = false;
+  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+    const auto& step = plan.steps[i];
+    const auto& key = keys[i];
+    const auto record = before.find(step.id);
+    Found found;
+    if (record != before.end()) found.last_seconds = record->second.seconds;
+    if (step.type->reuse == stage::Reuse::never) {
+      found.why = "never kept";
+    } else if (step.type->kind == Kind::artifact) {
+      if (!missed) found.artifact = store.find_artifact(artifact_key(plan.profile.name, key.key, parent));
+      found.hit = found.artifact.has_value();
+      if (found.hit) found.last_seconds = found.artifact->seconds;
+    } else {
+      if (!missed) {
+        found.layer = store.find_layer(key.key, parent, &found.why);
+        found.hit = found.layer.has_value();
+      } else if (store.known(key.key)) {
+        found.why = "parent missed";
+      }
+      if (found.hit) {
+        parent = found.layer->id;
+        found.last_seconds = found.layer->seconds;
+      }
+    }
+    if (!found.hit && found.why.empty())
+      found.why = explain_miss(key.text, record == before.end() ? nullptr : &record->second, missed);
+    if (!found.hit && step.type->kind != Kind::artifact) missed = true;
+    all.push_back(std::move(found));
+  }
+  return all;
+}
+
+std::vector<plan::StepState> states(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
+                                    cache::Store& store) {
+  std::vector<plan::StepState> all;
+  for (auto& found : look_up(plan, keys, store)) {
+    plan::StepState state;
+    state.hit = found.hit;
+    if (!found.hit) state.why = std::move(found.why);
+    state.last_seconds = found.last_seconds;
+    all.push_back(std::move(state));
+  }
+  return all;
+}
+
+}  // namespace kiln::engine

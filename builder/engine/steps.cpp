@@ -1,0 +1,206 @@
+#include "engine/steps.hpp"
+
+#include <algorithm>
+#include <array>
+#include <ctime>
+#include <fmt/core.h>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/digest.hpp"
+#include "base/size.hpp"
+#include "engine/lookup.hpp"
+#include "engine/publish.hpp"
+#include "engine/tools.hpp"
+#include "host/atomic_file.hpp"
+
+namespace kiln::engine {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using stage::Observer;
+
+namespace {
+
+std::string utc(std::int64_t seconds) {
+  const auto time = static_cast<std::time_t>(seconds);
+  std::tm parts{};
+  ::gmtime_r(&time, &parts);
+  std::array<char, 32> text{};
+  const auto size = std::strftime(text.data(), text.size(), "%Y%m%dT%H%M%SZ", &parts);
+  return {text.data(), size};
+}
+
+// Never throws: the failure itself is what people have to hear of.
+std::string keep_evidence(Session& session, const std::string& step, const std::string& key_text,
+                          const std::string& error, StepWorkspace* work) {
+  try {
+    const fs::path folder = session.folder() / "evidence";
+    cache::remove_tree(folder);
+    fs::create_directories(folder);
+    if (work != nullptr) work->leave_evidence(folder);
+    if (!key_text.empty()) host::write_file(folder / "key.txt", key_text, 0600);
+    host::write_file(folder / "error.txt", error + "\n", 0600);
+    return session.store.keep_failure(failure_name(session, step), folder).string();
+  } catch (const std::exception& failure) {
+    session.observer.warn(fmt::format("the evidence could not be kept: {}", failure.what()));
+    return "";
+  }
+}
+
+// What an error of a step is told beside its own words.
+void tell(base::Error& error, Session& session, const plan::PlannedStep& step, const std::string& evidence) {
+  std::error_code ignored;
+  const auto space = fs::space(session.store.root(), ignored);
+  if (!ignored && space.available < (64ULL << 20))
+    error.during(fmt::format("the file system at {} is full: {} free, a step needs {}",
+                             mount_point(session.store.root()).string(), base::human_size(space.available),
+                             base::human_size(session.options.need_free)));
+  error.during(evidence.empty() ? fmt::format("running step '{}'", step.id)
+                                : fmt::format("running step '{}' (evidence: {})", step.id, evidence));
+}
+
+json tool_versions(Session& session, const plan::PlannedStep& step) {
+  json tools = json::object();
+  for (const auto program : step.type->tools) {
+    const std::string name(program);
+    tools[name] = session.host.tool_version(name);
+  }
+  return tools;
+}
+
+// Runs `deed` and, when it throws, keeps what explains it.
+template <typename Deed>
+auto guarded(Session& session, const plan::PlannedStep& step, const plan::StepKey& key, StepWorkspace& work,
+             double begun, Deed deed) {
+  const auto failed = [&](const char* what) {
+    auto evidence = keep_evidence(session, step.id, key.text, what, &work);
+    session.observer.step_ends(step.id, Observer::How::failed, std::max(0.0, session.host.elapsed() - begun),
+                               evidence);
+    return evidence;
+  };
+  try {
+    return deed();
+  } catch (base::Error& error) {
+    if (!is_interrupt(error)) tell(error, session, step, failed(error.what()));
+    throw;
+  } catch (const std::exception& failure) {
+    base::Error error(failure.what());
+    tell(error, session, step, failed(failure.what()));
+    throw error;
+  }
+}
+
+json read_packages(Session& session, const cache::Layer& layer, const fs::path& scratch) {
+  fs::create_directories(scratch);
+  const bool native = session.native();
+  const bool force_tcg = !native && session.accel().accel == image::Accel::tcg;
+  const auto open = session.machines.open_files(layer.image(), scratch, true, native, force_tcg);
+  json packages = json::array();
+  constexpr auto kStatus = "/var/lib/dpkg/status";
+  if (open->files().find(kStatus)) {
+    for (const auto& one : parse_dpkg_status(open->files().read(kStatus)))
+      packages.push_back({{"name", one.name}, {"version", one.version}, {"architecture", one.architecture}});
+  }
+  open->close();
+  return packages;
+}
+
+}  // namespace
+
+bool is_interrupt(const base::Error& error) {
+  return error.exit() == base::Exit::interrupted || error.exit() == base::Exit::terminated;
+}
+
+std::string failure_name(const Session& session, const std::string& where) {
+  return fmt::format("{}-{}-{}", utc(session.host.now()), session.profile.name, where);
+}
+
+host::Fd lock_step(Session& session, const plan::PlannedStep& step, const std::string& key) {
+  return session.store.lock_key(key, [&](const std::string& who) {
+    session.observer.note(fmt::format("step '{}' is being built by {}; waiting for it", step.id,
+                                      who.empty() ? "another kiln" : who));
+  });
+}
+
+cache::Layer run_image_step(Session& session, const plan::PlannedStep& step, const plan::StepKey& key,
+                            const std::optional<cache::Layer>& parent) {
+  require_space(session.store.root(), session.options.need_free, fmt::format("step '{}'", step.id));
+  const double begun = session.host.elapsed();
+  session.observer.step_begins(step.id, step.stage->text(stage::Tense::does));
+  auto entry = session.store.begin();
+  // Ends before `entry` does: nothing is mounted in a folder that is removed.
+  StepWorkspace work(session, {entry.folder(), entry.image(), {}, parent ? parent->id : ""});
+  return guarded(session, step, key, work, begun, [&] {
+    if (parent)
+      session.machines.make_overlay(entry.image(), fmt::format("../../layers/{}/image.qcow2", parent->id),
+                                    session.machines.virtual_size(parent->image()));
+    step.stage->run(work);
+    work.close();
+    host::check_interrupt();
+    session.observer.doing("keeping the layer");
+    if (fs::exists(entry.image())) session.machines.check_image(entry.image());
+    const double seconds = std::max(0.0, session.host.elapsed() - begun);
+    const json info = {{"step", step.id},
+                       {"stage", step.type->name},
+                       {"profile", session.profile.name},
+                       {"kiln", session.options.kiln_version},
+                       {"tools", tool_versions(session, step)},
+                       {"resolved", work.resolved_lines()}};
+    auto layer = entry.commit(key.key, parent ? parent->id : "", seconds, info.dump());
+    session.observer.step_ends(step.id, Observer::How::done, seconds, base::human_size(layer.size));
+    return layer;
+  });
+}
+
+Made run_artifact_step(Session& session, const plan::PlannedStep& step, const plan::StepKey& key,
+                       const cache::Layer& layer) {
+  require_space(session.store.root(), session.options.need_free, fmt::format("step '{}'", step.id));
+  const double begun = session.host.elapsed();
+  session.observer.step_begins(step.id, step.stage->text(stage::Tense::does));
+  auto entry = session.store.begin();
+  const fs::path out = entry.folder() / "out";
+  fs::create_directories(out);
+  StepWorkspace work(session, {entry.folder(), layer.image(), out, layer.id});
+  return guarded(session, step, key, work, begun, [&] {
+    step.stage->run(work);
+    work.close();
+    host::check_interrupt();
+    const bool kept = step.type->reuse == stage::Reuse::cache;
+    json sizes = json::object();
+    std::uint64_t bytes = 0;
+    for (const auto& item : fs::recursive_directory_iterator(out)) {
+      if (!item.is_regular_file()) continue;
+      bytes += item.file_size();
+      if (item.path().extension() == ".qcow2")
+        sizes[item.path().lexically_relative(out).string()] = session.machines.virtual_size(item.path());
+    }
+    if (bytes == 0) throw base::Error("the step left no file");
+    session.observer.doing("keeping the files");
+    const double seconds = std::max(0.0, session.host.elapsed() - begun);
+    Made made;
+    if (kept) {
+      const json info = {{"step", step.id},
+                         {"stage", step.type->name},
+                         {"layer", layer.id},
+                         {"virtual_size", sizes},
+                         {"tools", tool_versions(session, step)},
+                         {"packages", read_packages(session, layer, entry.folder() / "packages")}};
+      made.artifact = session.store.keep_artifact(artifact_key(session.profile.name, key.key, layer.id), out,
+                                                  seconds, info.dump());
+    } else {
+      made.artifact.files = out;
+      made.artifact.seconds = seconds;
+      for (const auto& item : fs::recursive_directory_iterator(out)) {
+        if (!item.is_regular_file()) continue;
+        made.artifact.list.push_back(
+            {item.path().lexically_relative(out).string(), base::sha256_file(item.path()), item.file_size()});
+      }
+      made.own = std::make_shared<cache::Entry>(std::move(entry));
+    }
+    session.observer.step_ends(step.id, Observer::How::done, seconds, base::human_size(bytes));
+    return made;
+  });
+}
+
+}  // namespace kiln::engine

@@ -1,0 +1,39 @@
+// Runs one step and keeps what it made; what a failed one leaves is kept as evidence (engine rule 20).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/error.hpp"
+#include "cache/store.hpp"
+#include "engine/workspace.hpp"
+#include "plan/plan.hpp"
+
+namespace kiln::engine {
+
+// Ctrl-C and SIGTERM are no failures: they leave no evidence.
+bool is_interrupt(const base::Error& error);
+
+// Name of a folder below the store's failed/: when, of which profile, where in it.
+std::string failure_name(const Session& session, const std::string& where);
+
+// Of two builders of one step one builds; the other waits, says for whom, and finds it then.
+host::Fd lock_step(Session& session, const plan::PlannedStep& step, const std::string& key);
+
+// Runs a base or image step on top of `parent` and commits its layer. Throws base::Error, whose trail names
+// the step and its evidence.
+cache::Layer run_image_step(Session& session, const plan::PlannedStep& step, const plan::StepKey& key,
+                            const std::optional<cache::Layer>& parent);
+
+// Where an artifact step left its files; the entry lives when they are not in the store.
+struct Made {
+  cache::Artifact artifact;
+  std::shared_ptr<cache::Entry> own;
+};
+// Runs a step that reads `layer` and leaves files. Throws like run_image_step.
+Made run_artifact_step(Session& session, const plan::PlannedStep& step, const plan::StepKey& key,
+                       const cache::Layer& layer);
+
+}  // namespace kiln::engine
