@@ -2,8 +2,15 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
+#include <optional>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
@@ -11,6 +18,9 @@
 #include "base/text.hpp"
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
+#include "host/fd.hpp"
+#include "host/io_error.hpp"
+#include "host/temp_dir.hpp"
 #include "image/deb_cache.hpp"
 #include "image/disk.hpp"
 #include "stage/key_writer.hpp"
@@ -265,6 +275,65 @@ std::string uuid_of(std::string_view text) {
                      hex.substr(17, 3), hex.substr(20, 12));
 }
 
+// A user's mmdebstrap works with ids that cannot enter the store, so its files lie in a folder of the
+// system's for temporary files. It is locked while it is in use; making one removes those that a killed kiln
+// left.
+class OpenFolder {
+ public:
+  explicit OpenFolder(const host::Host& host) : host_(host) {
+    const fs::path place = fs::temp_directory_path();
+    std::error_code ignored;
+    for (const auto& entry : fs::directory_iterator(place, ignored)) {
+      if (entry.path().filename().string().starts_with(name)) sweep(entry.path());
+    }
+    std::string made = (place / (std::string(name) + "XXXXXX")).string();
+    if (::mkdtemp(made.data()) == nullptr) throw host::io_error("create a directory in", place / name, errno);
+    path_ = made;
+    lock_ = open(path_);
+    // The mapped ids only pass through.
+    if (!lock_ || ::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0 || ::fchmod(lock_.get(), 0711) != 0)
+      throw host::io_error("lock", path_, errno);
+  }
+  OpenFolder(const OpenFolder&) = delete;
+  OpenFolder& operator=(const OpenFolder&) = delete;
+  ~OpenFolder() {
+    const host::InterruptShield shield;
+    remove(path_);
+  }
+  [[nodiscard]] const fs::path& path() const { return path_; }
+
+ private:
+  static constexpr std::string_view name = "kiln-mmdebstrap-";
+
+  static host::Fd open(const fs::path& folder) {
+    return host::Fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  }
+  void sweep(const fs::path& folder) const noexcept {
+    const host::Fd fd = open(folder);
+    struct stat status{};
+    if (!fd || ::fstat(fd.get(), &status) != 0 || static_cast<int>(status.st_uid) != host_.uid) return;
+    // Whose lock can be had is dead. One without the mode it gets under its lock is just being made.
+    if ((status.st_mode & 0777U) == 0711U && ::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) remove(folder);
+  }
+  // What belongs to mapped ids is removed as root of theirs; what cannot be removed stays for the next run.
+  void remove(const fs::path& folder) const noexcept {
+    try {
+      host::remove_tree(folder);
+      std::error_code ignored;
+      if (!fs::exists(folder, ignored)) return;
+      host::Command command(image::as_mapped_root(host_));
+      command.add({"rm", "-rf", "--one-file-system", "--", folder.string()});
+      command.timeout = std::chrono::minutes(5);
+      host_.runner->run(command);
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+    }
+  }
+
+  const host::Host& host_;
+  fs::path path_;
+  host::Fd lock_;
+};
+
 class BaseDebian : public stage::Stage {
  public:
   explicit BaseDebian(stage::Options given) : options_(std::move(given)) {}
@@ -336,7 +405,13 @@ class BaseDebian : public stage::Stage {
     if (options_.has("mirror")) command.add({options_.text("mirror")});
     command.env["SOURCE_DATE_EPOCH"] = std::string(source_date);
     command.env["LC_ALL"] = "C.UTF-8";
-    if (work.host().root) command.env["TMPDIR"] = keep_traces_in(scratch);
+    std::optional<OpenFolder> folder;
+    if (work.host().root) {
+      command.env["TMPDIR"] = keep_traces_in(scratch);
+    } else {
+      folder.emplace(work.host());
+      command.env["TMPDIR"] = folder->path().string();
+    }
     command.timeout = work.step_limit();
     command.purpose = "composing the base system";
 
@@ -355,8 +430,7 @@ class BaseDebian : public stage::Stage {
 
   // Root's mmdebstrap mounts /proc and /sys of the system and keeps files beside it, and cleans up when it
   // ends. Should it be killed, the mounts are gone with this namespace and the files with the scratch.
-  // A user's mmdebstrap mounts in a namespace of its own; the ids it is mapped to cannot enter the store, so
-  // its files stay in /tmp.
+  // A user's mmdebstrap mounts in a namespace of its own, and works in an OpenFolder.
   static std::string keep_traces_in(const fs::path& scratch) {
     try {
       host::private_mounts();

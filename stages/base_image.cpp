@@ -7,6 +7,7 @@
 #include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/size.hpp"
+#include "host/atomic_file.hpp"
 #include "image/disk.hpp"
 #include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
@@ -34,7 +35,8 @@ constexpr std::array<stage::Option, 4> options = {{
     {.name = "file",
      .type = stage::Type::file,
      .fallback = {},
-     .doc = "A local image; either this or `url`."},
+     .doc = "A local image; either this or `url`.",
+     .pinned_by = "sha256"},
     {.name = "url",
      .type = stage::Type::text,
      .fallback = {},
@@ -68,17 +70,13 @@ class BaseImage : public stage::Stage {
     return fmt::format("{} {} as the base", tense == stage::Tense::will ? "Take" : "Taking", from);
   }
 
-  // The digest is an option, so it is in the key. That a local file has it is told before anything runs.
+  // The digest is an option, so it is in the key.
   void describe(stage::KeyWriter& key) const override {
     key.tool("qemu-img");
     if (options_.number("size") != 0) {
       // These write into the disk when it grows.
       for (const char* program : {"sfdisk", "e2fsck", "resize2fs"}) key.tool(program);
     }
-    if (!options_.has("file")) return;
-    const auto input = key.inputs().find(options_.path("file"));
-    if (input == key.inputs().end() || input->second.empty()) return;
-    check_digest(input->second.front().sha256);
   }
 
   void run(stage::Workspace& work) const override {
@@ -87,7 +85,9 @@ class BaseImage : public stage::Stage {
     if (options_.has("url")) {
       from = work.blob(options_.text("url"), options_.text("sha256"));
     } else {
-      from = work.input(options_.path("file"));
+      // The very bytes that are digested are used, whatever happens to the file meanwhile.
+      from = work.scratch() / "base";
+      host::copy_sparse(options_.path("file"), from);
       check_digest(base::sha256_file(from));
     }
     const image::DiskInfo info = image::disk_info(work.host(), from);
@@ -116,23 +116,19 @@ class BaseImage : public stage::Stage {
         .hint("if the image was meant to change, write its new digest here");
   }
 
-  // An image is foreign: what it names must not make kiln read other files of the host.
   void refuse(const image::DiskInfo& info) const {
-    std::string why;
-    if (info.format != "qcow2" && info.format != "raw")
-      why = fmt::format("is a {} image: kiln reads qcow2 and raw", info.format);
-    else if (!info.backing.empty())
-      why = fmt::format("needs a backing file ('{}')", info.backing.string());
-    else if (!info.data_file.empty())
-      why = fmt::format("needs an external data file ('{}')", info.data_file.string());
-    else if (info.encrypted)
-      why = "is encrypted";
-    else if (info.virtual_size > (1ULL << 42U))
-      why = fmt::format("claims a size of {}", base::human_size(info.virtual_size));
-    if (why.empty()) return;
-    throw base::Error("base_image: the image " + why, base::Exit::usage)
-        .at(options_.where(options_.has("url") ? "url" : "file"))
-        .hint("make a plain qcow2 of it with `qemu-img convert -O qcow2`");
+    try {
+      image::require_self_contained(info, "base_image: the image");
+      if (info.virtual_size > (1ULL << 42U)) {
+        throw base::Error(
+            fmt::format("base_image: the image claims a size of {}", base::human_size(info.virtual_size)),
+            base::Exit::usage)
+            .hint("make a plain qcow2 of it with `qemu-img convert -O qcow2`");
+      }
+    } catch (base::Error& error) {
+      error.at(options_.where(options_.has("url") ? "url" : "file"));
+      throw;
+    }
   }
 
   stage::Options options_;

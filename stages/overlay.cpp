@@ -110,9 +110,15 @@ std::optional<Rule> read_rule(const profile::Node& node, std::vector<base::Error
 }
 
 // The rules of a tree, none when it has no overlay.yml. `shown` is the path for error texts. Throws
-// base::Errors.
+// base::Error, base::Errors.
 std::vector<Rule> read_rules(const std::filesystem::path& file, const std::string& shown) {
   std::vector<Rule> rules;
+  // Of a link the key holds no more than its text.
+  if (std::filesystem::is_symlink(file)) {
+    throw base::Error(fmt::format("{} is a link", rules_file), base::Exit::usage)
+        .at({shown, 0, 0})
+        .hint("put the file itself there");
+  }
   if (!std::filesystem::exists(file)) return rules;
   std::vector<base::Error> errors;
   profile::Node top = profile::Node::parse(host::read_file(file), shown, errors);

@@ -81,11 +81,14 @@ std::optional<std::filesystem::path> find_cached(const std::filesystem::path& ca
                                                  const target::Requirement& requirement) {
   const std::filesystem::path folder = cache / requirement.sha256;
   std::error_code none;
+  bool damaged = false;
   for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
     if (entry.is_regular_file(none) && base::sha256_file(entry.path()) == requirement.sha256)
       return entry.path();
+    damaged = true;
   }
-  std::filesystem::remove_all(folder, none);
+  // A folder that is not there yet may be another build's a moment later.
+  if (damaged) std::filesystem::remove_all(folder, none);
   return std::nullopt;
 }
 

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -15,6 +16,7 @@
 #include "engine/tools.hpp"
 #include "host/atomic_file.hpp"
 #include "host/host.hpp"
+#include "host/runner.hpp"
 #include "host/temp_dir.hpp"
 #include "plan/plan.hpp"
 #include "stage/stage_set.hpp"
@@ -95,6 +97,81 @@ TEST(Docs, ThePublishedSchemaIsTheOneKilnPrints) {
   const fs::path file = kSource / "profiles/profile.schema.json";
   const std::string schema = stage::schema(stage_set());
   expect_generated(file, fs::exists(file) ? host::read_file(file) : "", schema, schema);
+}
+
+// What a validator of JSON Schema says of each YAML text: "" or its first complaint.
+std::vector<std::string> complaints(const std::vector<std::string>& texts) {
+  constexpr const char* script = R"(
+import json, sys, jsonschema, yaml
+schema, texts = json.load(sys.stdin)
+jsonschema.Draft202012Validator.check_schema(schema)
+validator = jsonschema.Draft202012Validator(schema)
+first = lambda text: next((error.message for error in validator.iter_errors(yaml.safe_load(text))), "")
+json.dump([first(text) for text in texts], sys.stdout)
+)";
+  using nlohmann::json;
+  host::Command command({"python3", "-c", script});
+  command.input =
+      json({json::parse(host::read_file(kSource / "profiles/profile.schema.json")), texts}).dump();
+  const host::Finished done = host::system_runner()->run(command);
+  EXPECT_EQ(done.exit, 0) << done.err;
+  if (done.exit != 0) return std::vector<std::string>(texts.size(), "no validator");
+  return json::parse(done.out).get<std::vector<std::string>>();
+}
+
+std::string mistakes(const std::string& yaml) {
+  const host::TempDir folder;
+  std::ofstream(folder.path() / "p.yml") << yaml;
+  try {
+    plan::load_plan(folder.path() / "p.yml", stage_set());
+  } catch (const base::Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Docs, TheSchemaAcceptsEveryProfileOfTheRepository) {
+  std::vector<std::string> names;
+  std::vector<std::string> texts;
+  for (const auto& entry : fs::directory_iterator(kSource / "profiles")) {
+    if (entry.path().extension() != ".yml") continue;
+    names.push_back(entry.path().filename().string());
+    texts.push_back(host::read_file(entry.path()));
+  }
+  ASSERT_FALSE(texts.empty());
+  const auto said = complaints(texts);
+  for (std::size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(said[i], "") << names[i];
+}
+
+TEST(Docs, TheSchemaAcceptsAndRefusesTheSizesThatKilnDoes) {
+  const std::vector<std::string> good = {
+      "4G",     "4g",       "4GiB",       "'4 GiB'",      "0.5T",        "4.25g",          "4096M",
+      "' 4G '", "4194304K", "4294967296", "'4294967296'", "4294967296B", "'4294967296 B'", "0.00390625T"};
+  const std::vector<std::string> bad = {"10GB", "10b",  "1.5",   "'1.5'",  "1.5B",          "10Gib", "10GIB",
+                                        "10Gi", "10kb", "10E",   "-1",     "'-1'",          "''",    "G",
+                                        ".5G",  "1.G",  "1..5G", "1.2.3G", "1.1234567890G", "big",   "[10G]",
+                                        "true", "1"};
+  // A petabyte is a size, and too much for any option: only what it says differs.
+  EXPECT_THAT(mistakes("steps: [{base_debian: {size: 1P}}]\n"), testing::HasSubstr("expected"));
+  std::vector<std::string> texts = {"steps: [{base_debian: {size: 1P}}]\n"};
+  for (const auto* sizes : {&good, &bad})
+    for (const std::string& size : *sizes)
+      texts.push_back("guest: {memory: " + size + "}\nsteps: [{base_debian: {size: " + size + "}}]\n");
+  const auto said = complaints(texts);
+  EXPECT_EQ(said[0], "");
+  for (std::size_t i = 1; i < texts.size(); ++i) {
+    EXPECT_EQ(mistakes(texts[i]).empty(), i <= good.size()) << texts[i] << mistakes(texts[i]);
+    EXPECT_EQ(said[i].empty(), i <= good.size()) << texts[i] << said[i];
+  }
+}
+
+TEST(Docs, TheSchemaAcceptsTextsThatLookLikeNumbers) {
+  const std::vector<std::string> texts = {
+      "steps: [{base_debian: }, {salt_install: {lock: l, python_version: 3.11}}]\n",
+      "description: 12\nsteps: [{id: 7, base_debian: }]\nproof: {commands: [{run: [sleep, 5], output: "
+      "0}]}\n"};
+  EXPECT_THAT(complaints(texts), testing::Each(""));
+  EXPECT_EQ(mistakes(texts[1]), "");
 }
 
 TEST(Docs, TheTableOfVerbsNamesEveryVerbAndNoOther) {

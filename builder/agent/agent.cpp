@@ -1,7 +1,7 @@
 // kiln's hand in a build guest: runs commands that come in over a virtio-serial port and streams their output
-// back. It lives in /run and writes nowhere else: the network comes up by ioctl, the resolver by a file of
-// /run laid over /etc/resolv.conf. It never ends by itself; a hang-up of the port means that kiln went away
-// and another may come.
+// back. It lives and writes in /run: the network comes up by ioctl, the resolver by a file of /run laid over
+// /etc/resolv.conf, which it makes (empty) when there is none and takes away again. It never ends by itself;
+// a hang-up of the port means that kiln went away and another may come.
 //
 // One thread, one poll loop, nothing that blocks: a command that floods its output or reads no input cannot
 // keep a cancel from being heard.

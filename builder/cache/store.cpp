@@ -20,6 +20,7 @@
 #include "base/size.hpp"
 #include "base/text.hpp"
 #include "host/atomic_file.hpp"
+#include "host/io_error.hpp"
 
 namespace kiln::cache {
 namespace {
@@ -32,8 +33,26 @@ constexpr std::array kFolders = {"layers", "stages",   "artifacts", "keys", "ver
 constexpr std::size_t kKeptFailures = 20;
 constexpr std::size_t kKeptKeys = 20;
 
-std::string reason(int error) {
-  return std::error_code(error, std::generic_category()).message();
+// What a failed call means when the store is made or written. A full file system is named, with what is free
+// on it; for all else another place is asked for.
+base::Error failure(const std::string& deed, const fs::path& path, int code) {
+  if (code != ENOSPC && code != EDQUOT)
+    return base::Error(fmt::format("cannot {} {}: {}", deed, path.string(), host::errno_text(code)),
+                       base::Exit::missing)
+        .hint("give a store that can be written with --store DIR");
+  std::error_code ignored;
+  const fs::path place = fs::is_directory(path, ignored) ? path : path.parent_path();
+  return base::Error(fmt::format("cannot {} {}: {}", deed, path.string(), host::errno_text(code)))
+      .hint(fmt::format(
+          "the file system of '{}' has {} free; make room, or give another place with --store DIR",
+          place.string(), base::human_size(host::free_space(place))));
+}
+
+// Like mkdir -p.
+void make_folders(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw failure("make", folder, error.value());
 }
 
 std::int64_t nanoseconds(const timespec& time) {
@@ -65,7 +84,7 @@ std::string component(std::string_view name) {
 void lock_patiently(int fd, int how, const fs::path& file) {
   while (::flock(fd, how | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR)
-      throw base::Error(fmt::format("cannot lock {}: {}", file.string(), reason(errno)));
+      throw base::Error(fmt::format("cannot lock {}: {}", file.string(), host::errno_text(errno)));
     host::check_interrupt();
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
@@ -73,28 +92,8 @@ void lock_patiently(int fd, int how, const fs::path& file) {
 
 host::Fd open_lock_file(const fs::path& file) {
   host::Fd fd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd) throw base::Error(fmt::format("cannot open {}: {}", file.string(), reason(errno)));
+  if (!fd) throw failure("open", file, errno);
   return fd;
-}
-
-void remove_below(const fs::path& path, dev_t device) noexcept {
-  struct stat status{};
-  if (::lstat(path.c_str(), &status) != 0 || status.st_dev != device) return;
-  if (!S_ISDIR(status.st_mode)) {
-    ::unlink(path.c_str());
-    return;
-  }
-  // A folder its owner may not enter or write (a package's, in an unpacked tree) is opened up first.
-  if ((status.st_mode & 0700U) != 0700U) ::chmod(path.c_str(), 0700);
-  try {
-    std::vector<fs::path> below;
-    std::error_code ignored;
-    for (const auto& item : fs::directory_iterator(path, ignored)) below.push_back(item.path());
-    for (const auto& item : below) remove_below(item, device);
-  } catch (const std::exception&) {
-    return;  // stays for the next sweep
-  }
-  ::rmdir(path.c_str());
 }
 
 std::uint64_t room_of(const fs::path& path) {
@@ -152,11 +151,6 @@ std::optional<json> read_json(const fs::path& file) {
 }
 
 }  // namespace
-
-void remove_tree(const fs::path& path) noexcept {
-  struct stat status{};
-  if (::lstat(path.c_str(), &status) == 0) remove_below(path, status.st_dev);
-}
 
 // ---- Entry
 
@@ -231,14 +225,12 @@ void Store::open_root() {
   const bool existed = fs::exists(root_, error);
   if (!existed) {
     fs::create_directories(root_.parent_path(), error);
-    if (::mkdir(root_.c_str(), 0700) != 0 && errno != EEXIST)
-      throw base::Error(fmt::format("cannot make the store {}: {}", root_.string(), reason(errno)),
-                        base::Exit::missing)
-          .hint("give another place with --store DIR");
+    if (error) throw failure("make the store", root_, error.value());
+    if (::mkdir(root_.c_str(), 0700) != 0 && errno != EEXIST) throw failure("make the store", root_, errno);
   }
   struct stat status{};
   if (::stat(root_.c_str(), &status) != 0)
-    throw base::Error(fmt::format("cannot read the store {}: {}", root_.string(), reason(errno)),
+    throw base::Error(fmt::format("cannot read the store {}: {}", root_.string(), host::errno_text(errno)),
                       base::Exit::missing)
         .hint("give another place with --store DIR");
   if (!S_ISDIR(status.st_mode))
@@ -258,13 +250,15 @@ void Store::open_root() {
     users_ = open_lock_file(root_ / "users");
     for (const auto* folder : kFolders) {
       const fs::path path = root_ / folder;
-      if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) throw base::Error(reason(errno));
-      if (::faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) != 0) throw base::Error(reason(errno));
+      if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) throw failure("make", path, errno);
+      if (::faccessat(AT_FDCWD, path.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
+        throw failure("write to", path, errno);
     }
-    if (::faccessat(AT_FDCWD, root_.c_str(), W_OK | X_OK, AT_EACCESS) != 0) throw base::Error(reason(errno));
-  } catch (const base::Error& failure) {
+    if (::faccessat(AT_FDCWD, root_.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
+      throw failure("write to", root_, errno);
+  } catch (const base::Error& error) {
     writable_ = false;
-    why_not_writable_ = failure.message();
+    why_not_writable_ = error;
     users_.reset(::open((root_ / "users").c_str(), O_RDONLY | O_CLOEXEC));
   }
   if (users_) lock_patiently(users_.get(), LOCK_SH, root_ / "users");
@@ -292,10 +286,7 @@ void Store::require_ours() const {
 }
 
 void Store::require_writable() const {
-  if (!writable_)
-    throw base::Error(fmt::format("cannot write to the store {}: {}", root_.string(), why_not_writable_),
-                      base::Exit::missing)
-        .hint("give a store that can be written with --store DIR");
+  if (why_not_writable_) throw base::Error(*why_not_writable_);
 }
 
 host::Fd Store::take_lock() {
@@ -324,9 +315,7 @@ Entry Store::begin() {
   const std::string id = base::random_hex(16);
   const fs::path folder = root_ / "tmp" / id;
   const auto lock = take_lock();
-  if (::mkdir(folder.c_str(), 0700) != 0)
-    throw base::Error(fmt::format("cannot make {}: {}", folder.string(), reason(errno)), base::Exit::missing)
-        .hint("give a store that can be written with --store DIR");
+  if (::mkdir(folder.c_str(), 0700) != 0) throw failure("make", folder, errno);
   try {
     auto fd = open_lock_file(folder / ".lock");
     lock_patiently(fd.get(), LOCK_EX, folder / ".lock");
@@ -515,7 +504,7 @@ host::Fd Store::lock_key(const std::string& key, const std::function<void(const 
   // For those who wait; the lock itself is the flock and outlives nobody.
   const auto who = fmt::format("process {}\n", ::getpid());
   if (::ftruncate(fd.get(), 0) != 0 || ::pwrite(fd.get(), who.data(), who.size(), 0) < 0)
-    throw base::Error(fmt::format("cannot write {}: {}", file.string(), reason(errno)));
+    throw host::io_error("write", file, errno);
   return fd;
 }
 
@@ -532,14 +521,14 @@ fs::path Store::packages(const std::string& kind) {
   std::error_code ignored;
   if (fs::is_directory(folder, ignored)) return folder;
   require_writable();
-  fs::create_directories(folder);
+  make_folders(folder);
   return folder;
 }
 
 void Store::keep_keys(const std::string& profile, const std::vector<KeyRecord>& records) {
   const auto lock = take_lock();
   const fs::path folder = root_ / "keys" / component(profile);
-  fs::create_directories(folder);
+  make_folders(folder);
   std::vector<long> numbers;
   for (const auto& file : children(folder)) {
     const std::string stem = file.stem();
@@ -680,8 +669,7 @@ fs::path Store::keep_failure(const std::string& name, const fs::path& evidence) 
     to = root_ / "failed" / fmt::format("{}-{}", component(name), n);
   if (::rename(evidence.c_str(), to.c_str()) != 0) {
     fs::copy(evidence, to, fs::copy_options::recursive | fs::copy_options::copy_symlinks, error);
-    if (error)
-      throw base::Error(fmt::format("cannot keep the evidence at {}: {}", to.string(), error.message()));
+    if (error) throw host::io_error("keep the evidence at", to, error.value());
   }
   touch(to, false);
   prune_failed();

@@ -9,8 +9,9 @@
 //   blobs/<sha256>  packages/<kind>/  failed/<name>/  tmp/<uuid>/  stamps.json  lock  users
 //
 // The store is 0700 and belongs to one user. A tmp/<uuid> is flocked while its owner lives; the next run
-// removes those it can lock. Every change of what is listed above is made by rename under a flock of `lock`,
-// held only for the moment; `users` is flocked shared by whoever has the store open, so that nothing is
+// removes those it can lock. Layers, artifacts, key texts and verdicts come and go by rename under a flock of
+// `lock`, held only for the moment; blobs and packages are their digest's and need none, and what lies beside
+// a verdict is for looking at; `users` is flocked shared by whoever has the store open, so that nothing is
 // evicted from under a build.
 #pragma once
 
@@ -24,8 +25,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/error.hpp"
 #include "host/fd.hpp"
 #include "host/host.hpp"
+#include "host/temp_dir.hpp"
 
 namespace kiln::cache {
 
@@ -69,8 +72,6 @@ class Entry {
   ~Entry();
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   [[nodiscard]] std::filesystem::path image() const { return folder_ / "image.qcow2"; }
-  // The id it will have; its overlay can be made to name its parent before that exists.
-  [[nodiscard]] const std::string& id() const { return id_; }
   // Digests image.qcow2, writes info.json, fsyncs, makes all of it 0444, renames it into layers/ and lists it
   // under `key`. `info` is a JSON object merged into info.json. Whatever else lies in the folder goes along.
   Layer commit(const std::string& key, const std::string& parent, double seconds, const std::string& info);
@@ -88,7 +89,7 @@ class Store {
  public:
   // Opens or makes the store (0700), sweeps tmp/ of the dead. Throws base::Error (Exit::missing) when it
   // belongs to another user, with owner and the way out. A store that cannot be written still serves hits;
-  // the first write throws (Exit::missing, naming --store).
+  // the first write throws as require_writable() does.
   Store(const host::Host& host, const std::filesystem::path& root);
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
@@ -102,7 +103,7 @@ class Store {
   std::optional<Layer> find_layer_by_id(const std::string& id) const;
   // True when the key was listed once, whatever became of its layers.
   [[nodiscard]] bool known(const std::string& key) const;
-  // Throws base::Error (Exit::missing) when the store cannot be written.
+  // Throws as require_writable() does.
   Entry begin();
   // A flocked scratch directory below tmp/.
   Entry scratch() { return begin(); }
@@ -149,7 +150,8 @@ class Store {
   std::filesystem::path keep_failure(const std::string& name, const std::filesystem::path& evidence);
   [[nodiscard]] const std::filesystem::path& root() const { return root_; }
   [[nodiscard]] bool writable() const { return writable_; }
-  // Throws base::Error (Exit::missing), naming --store, unless the store can be written.
+  // Throws base::Error unless the store can be written: Exit::failed when its file system is full, which it
+  // names with what is free, else Exit::missing; the hint names --store.
   void require_writable() const;
   // Removes what was used longest ago until the store holds at most `bytes`: set-aside layers, layers,
   // artifacts, blobs, packages. Never a parent of a layer that stays, nor what this Store has used. Does
@@ -182,14 +184,13 @@ class Store {
   const host::Host& host_;
   std::filesystem::path root_;
   bool writable_ = true;
-  std::string why_not_writable_;
+  std::optional<base::Error> why_not_writable_;
   host::Fd users_;
   std::map<std::string, Stamp> stamps_;  // by path below root; the file's content as last read
   std::set<std::filesystem::path> used_;
   long touches_ = 0;
 };
 
-// Removes a tree without following links or leaving its file system; what cannot be removed stays.
-void remove_tree(const std::filesystem::path& path) noexcept;
+using host::remove_tree;
 
 }  // namespace kiln::cache

@@ -10,6 +10,7 @@
 
 #include "base/text.hpp"
 #include "cli/verbs.hpp"
+#include "engine/publish.hpp"
 
 namespace kiln::cli {
 
@@ -178,7 +179,8 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
   }
   if (on({"build"})) {
     verb.add_flag("--no-boot", raw.no_boot, "publish without a proof; image.json says so");
-    verb.add_flag("--rootless", raw.rootless, "mount nothing and enter no sandbox, also as root");
+    verb.add_flag("--rootless", raw.rootless,
+                  "mount nothing and enter no sandbox, also as root, but for composing a base");
   }
   verb.add_flag("--json", raw.json, "one JSON object on stdout");
   verb.add_flag("--quiet", raw.quiet, "no progress, only results and errors");
@@ -226,8 +228,8 @@ Error translated(const CLI::ParseError& error, const CLI::App& verb) {
 }
 
 // Parses, runs one verb. Help and version go to `out`.
-int dispatch(const std::vector<std::string>& words, const host::Host& host, const stage::StageSet& stages,
-             std::ostream& out, std::ostream& err, std::string& finished) {
+int dispatch(const std::string& program, const std::vector<std::string>& words, const host::Host& host,
+             const stage::StageSet& stages, std::ostream& out, std::ostream& err, std::string& finished) {
   Raw raw;
   CLI::App app("kiln bakes a profile into a bootable disk image and proves that it boots.", "kiln");
   app.set_version_flag("--version", std::string("kiln " KILN_VERSION));
@@ -265,9 +267,11 @@ int dispatch(const std::vector<std::string>& words, const host::Host& host, cons
   if (raw.shell && (raw.json || !raw.output.empty()))
     throw usage("--shell gives no results").hint("leave out --json and --output");
   Invocation call(host, stages, out, err, finished);
+  call.program = program;
   const bool needs_store = parser.get_option_no_throw("--store") != nullptr;
   if (needs_store)
     call.store = raw.store.empty() ? default_store(host) : std::filesystem::absolute(raw.store);
+  call.store_given = !raw.store.empty();
   call.output = raw.output;
   call.until = raw.until;
   call.accel = raw.accel == "kvm"   ? image::Wish::kvm
@@ -288,6 +292,28 @@ int dispatch(const std::vector<std::string>& words, const host::Host& host, cons
   call.schema = raw.schema;
   call.markdown = raw.markdown;
   return verb->run(call);
+}
+
+// How the user called kiln: a path as it is, else the name that is looked for in PATH.
+std::string program_of(int argc, const char* const* argv) {
+  const std::string called = argc > 0 ? argv[0] : "";
+  return called.find('/') == std::string::npos ? "kiln" : called;
+}
+
+// What std::filesystem could not do, as an error of the place it was done at.
+Error told(const std::filesystem::filesystem_error& failure) {
+  // Of two paths the second is the one that is written.
+  const std::filesystem::path& place = failure.path2().empty() ? failure.path1() : failure.path2();
+  Error error(failure.code().message());
+  error.at({place.string(), 0, 0});
+  if (failure.code() == std::errc::no_space_on_device && !place.empty()) {
+    error = Error(fmt::format("the file system at {} is full", engine::mount_point(place).string()));
+    error.at({place.string(), 0, 0}).hint("make room there, or use another store with --store");
+  } else if (failure.code() == std::errc::permission_denied ||
+             failure.code() == std::errc::operation_not_permitted) {
+    error.hint("change its owner or mode, or run as the user it belongs to");
+  }
+  return error;
 }
 
 nlohmann::ordered_json error_json(const Error& error) {
@@ -328,9 +354,11 @@ int run(int argc, const char* const* argv, const host::Host& host, const stage::
   std::string finished;
   try {
     host::install_signal_flags();
-    return dispatch(words, host, stages, out, err, finished);
+    return dispatch(program_of(argc, argv), words, host, stages, out, err, finished);
   } catch (const Error& error) {
     return report(error, json, finished, out, err);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report(told(error), json, finished, out, err);
   } catch (const std::exception& error) {
     const Error wrapped = Error(fmt::format("internal error: {}", error.what()))
                               .hint("this is a bug of kiln; run again with the same input and report both");

@@ -28,7 +28,7 @@ struct Wanted {
 };
 
 // `sha256` of the image: a file that was copied over another lies beside what image.json says of that one.
-Wanted from_image_json(const Invocation& call, const fs::path& image, const std::string& sha256) {
+Wanted read_image_json(const Invocation& call, const fs::path& image, const std::string& sha256) {
   Wanted plain;
   plain.proof.ports.push_back({22, "ssh", "/", std::nullopt, "", {}});
   plain.from = "the boot and ssh alone; --profile says more";
@@ -48,6 +48,20 @@ Wanted from_image_json(const Invocation& call, const fs::path& image, const std:
         .hint("name the profile whose checks are to be run with --profile");
   }
   return plain;
+}
+
+Wanted from_image_json(const Invocation& call, const fs::path& image, const std::string& sha256) {
+  const base::Where file{(image.parent_path() / "image.json").string(), 0, 0};
+  try {
+    return read_image_json(call, image, sha256);
+  } catch (const nlohmann::json::exception& failure) {
+    throw base::Error(fmt::format("it is not as kiln writes it: {}", failure.what()), base::Exit::usage)
+        .at(file)
+        .hint("name the profile whose checks are to be run with --profile");
+  } catch (base::Error& error) {
+    if (error.where().file.empty()) error.at(file);
+    throw;
+  }
 }
 
 Wanted wanted(const Invocation& call, const fs::path& image, const std::string& sha256) {

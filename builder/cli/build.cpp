@@ -61,7 +61,8 @@ void print_verdict(std::ostream& out, const proof::Verdict& verdict) {
   }
 }
 
-void print(std::ostream& out, const engine::BuildReport& report) {
+void print(const Invocation& call, const engine::BuildReport& report) {
+  std::ostream& out = call.out;
   out << fmt::format("{}: {} in {}\n", report.profile, report.refuted() ? "built, but not proven" : "done",
                      base::human_seconds(report.seconds));
   print_table(out, report);
@@ -70,13 +71,27 @@ void print(std::ostream& out, const engine::BuildReport& report) {
   for (const auto& artifact : report.artifacts) {
     out << fmt::format("  {}  {}\n", artifact.string(), size_of(artifact));
     if (artifact.extension() != ".qcow2") continue;
-    const std::vector<std::string> words = {"kiln", "boot", artifact.string()};
+    std::vector<std::string> words = {call.program, "boot", artifact.string()};
+    if (call.store_given) words.insert(words.end(), {"--store", call.store.string()});
     const std::string boot = base::shell_line(words);
     out << fmt::format("  prove it again: {}\n", boot);
     out << fmt::format("  look inside, nothing is written: {} --shell\n", boot);
   }
   if (!report.output.empty()) out << fmt::format("  reports: {}\n", report.output.string());
   if (!report.failure.empty()) out << fmt::format("  evidence: {}\n", report.failure.string());
+}
+
+// Both would be published to one folder, the later over the earlier.
+base::Error same_name(const profile::Profile& profile, const fs::path& other) {
+  if (profile.file == other) {
+    return base::Error(fmt::format("profile '{}' is named twice", profile.name), base::Exit::usage)
+        .at({profile.file.string(), 0, 0})
+        .hint("name it once");
+  }
+  return base::Error(fmt::format("'{}' is the name of {} too", profile.name, other.string()),
+                     base::Exit::usage)
+      .at({profile.file.string(), 0, 0})
+      .hint("give one of them another 'name:', or build them in two calls with --output");
 }
 
 }  // namespace
@@ -100,6 +115,11 @@ int build(const Invocation& call) {
     } catch (const base::Error& error) {
       errors.push_back(error);
     }
+  }
+  std::map<std::string, fs::path> files;
+  for (const auto& [plan, keys] : all) {
+    const auto [there, fresh] = files.emplace(plan.profile.name, plan.profile.file);
+    if (!fresh) errors.push_back(same_name(plan.profile, there->second));
   }
   if (!errors.empty()) throw base::Errors(std::move(errors));
 
@@ -126,7 +146,7 @@ int build(const Invocation& call) {
       builds.push_back(nlohmann::json::parse(report.json()));
       call.finished = builds.dump();
     } else {
-      print(call.out, report);
+      print(call, report);
     }
     if (!ok) break;
   }

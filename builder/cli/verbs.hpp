@@ -29,7 +29,9 @@ struct Invocation {
   std::ostream& err;  // progress and errors
   // build: the builds that are done, as a JSON array, for an error of a later one to stand beside.
   std::string& finished;
+  std::string program = "kiln";  // as the user calls it: a path, or the name on PATH
   std::filesystem::path store;
+  bool store_given = false;      // by --store
   std::filesystem::path output;  // empty: ./out/PROFILE
   std::string until;
   image::Wish accel = image::Wish::automatic;

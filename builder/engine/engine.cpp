@@ -11,6 +11,7 @@
 #include "base/text.hpp"
 #include "engine/lookup.hpp"
 #include "engine/proving.hpp"
+#include "engine/publish.hpp"
 #include "engine/results.hpp"
 #include "engine/steps.hpp"
 #include "engine/tools.hpp"
@@ -102,8 +103,13 @@ std::string BuildReport::json() const {
 }
 BuildReport build(const host::Host& host, const plan::Plan& plan, cache::Store& store,
                   const BuildOptions& options, Observer& observer) {
-  const auto machines = real_machines(host, store.root() / "machine");
-  return build(host, plan, plan::make_keys(plan, host), store, options, observer, *machines);
+  // No tool may hang for ever, on a disk that does not answer say.
+  const auto limit =
+      options.timeout.count() > 0 ? options.timeout : image::limits_for(image::Accel::tcg).step;
+  host::Host limited = host;
+  limited.runner = host::limited_runner(host.runner, limit);
+  const auto machines = real_machines(limited, store.root() / "machine");
+  return build(limited, plan, plan::make_keys(plan, limited), store, options, observer, *machines);
 }
 BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
                   cache::Store& store, const BuildOptions& options, Observer& observer, Machines& machines) {
@@ -112,22 +118,7 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
   BuildReport report;
   report.profile = plan.profile.name;
 
-  std::size_t end = plan.steps.size();
-  if (!options.until.empty()) {
-    std::vector<std::string> ids;
-    ids.reserve(plan.steps.size());
-    for (const auto& step : plan.steps) ids.push_back(step.id);
-    const auto at = std::find(ids.begin(), ids.end(), options.until);
-    if (at == ids.end()) {
-      const auto guess = base::did_you_mean(options.until, ids);
-      throw base::Error(fmt::format("--until: no step '{}' in profile {}", options.until, plan.profile.name),
-                        base::Exit::usage)
-          .hint(guess.empty() ? fmt::format("its steps are {}", base::join(ids, ", "))
-                              : fmt::format("did you mean '{}'?", guess));
-    }
-    end = static_cast<std::size_t>(at - ids.begin()) + 1;
-  }
-
+  const std::size_t end = plan::steps_until(plan, options.until);
   auto found = look_up(plan, keys, store);
   const bool runs = std::any_of(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(end),
                                 [](const Found& one) { return !one.hit; });
@@ -137,6 +128,10 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
     require_tools(host, tools);
     if (tools.contains("ssh-keygen"))  // there will be a proof
       for (const auto firmware : plan.profile.proof.firmware) proof::require_firmware(firmware);
+    // Before the first byte is written.
+    const auto first = static_cast<std::size_t>(
+        std::find_if(found.begin(), found.end(), [](const Found& one) { return !one.hit; }) - found.begin());
+    require_space(store.root(), options.need_free, fmt::format("step '{}'", plan.steps[first].id));
     for (std::size_t i = 0; i < end; ++i)
       if (!found[i].hit) session.inputs.take(keys[i].inputs, session.folder() / "inputs");
   }

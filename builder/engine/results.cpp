@@ -72,11 +72,6 @@ std::string image_json(const Session& session, const BuildReport& report, const 
 
 void publish_reports(Publisher& publisher, const std::string& suite, const std::vector<Proven>& proofs,
                      const std::vector<proof::Verdict>& verdicts) {
-  if (proofs.empty()) {
-    // Reports of an older image say nothing about this one.
-    for (const auto* name : {"junit.xml", "console.log", "screen.png"}) publisher.retract(name);
-    return;
-  }
   std::set<std::string> used;
   const auto put = [&](const fs::path& from, const std::string& stem, const std::string& extension,
                        const std::string& firmware) {
@@ -94,7 +89,14 @@ void publish_reports(Publisher& publisher, const std::string& suite, const std::
     put(proven.console, "console", ".log", proven.verdict.firmware);
     put(proven.screen, "screen", ".png", proven.verdict.firmware);
   }
-  publisher.text("junit.xml", proof::junit(suite, verdicts));
+  if (!proofs.empty()) {
+    publisher.text("junit.xml", proof::junit(suite, verdicts));
+    used.insert("junit.xml");
+  }
+  // Reports of an older image say nothing about this one.
+  for (const std::string name : {"junit.xml", "console.log", "screen.png", "console-bios.log",
+                                 "screen-bios.png", "console-uefi.log", "screen-uefi.png"})
+    if (!used.contains(name)) publisher.retract(name);
 }
 
 }  // namespace

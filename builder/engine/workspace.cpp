@@ -167,11 +167,8 @@ class StepWorkspace::LoggedObserver final : public stage::Observer {
     line(what);
     next_.doing(what);
   }
-  void output(std::string_view text) override {
-    // Most stages log what a tool writes, word for word, before they show its lines.
-    if (tail_.find(text) == std::string::npos) write(fmt::format("{}\n", text));
-    next_.output(text);
-  }
+  // Stages log what a tool writes, word for word, by Workspace::log.
+  void output(std::string_view text) override { next_.output(text); }
   void note(std::string_view text) override {
     line(text);
     next_.note(text);
@@ -189,8 +186,6 @@ class StepWorkspace::LoggedObserver final : public stage::Observer {
   }
   // A log that cannot be written is no reason to stop a build.
   void write(std::string_view text) {
-    tail_ += text;
-    if (tail_.size() > 2 * kTail) tail_.erase(0, tail_.size() - kTail);
     if (!fd_) fd_.reset(::open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
     while (fd_ && !text.empty()) {
       const auto written = ::write(fd_.get(), text.data(), text.size());
@@ -201,13 +196,11 @@ class StepWorkspace::LoggedObserver final : public stage::Observer {
   std::string_view piece_;  // of a command's output, while a stage is shown it
 
  private:
-  static constexpr std::size_t kTail = 128U << 10U;
   stage::Observer& next_;
   const host::Host& host_;
   fs::path file_;
   double begun_;
   host::Fd fd_;
-  std::string tail_;  // what was written last
 };
 
 class StepWorkspace::LoggedSystem final : public image::System {

@@ -292,7 +292,7 @@ Fd input_of(const std::string& input) {
 
 std::vector<std::string> environment_of(const Command& command) {
   std::vector<std::string> all;
-  for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
+  for (char** entry = environ; !command.clear_env && entry != nullptr && *entry != nullptr; ++entry) {
     const std::string_view text = *entry;
     if (!command.env.contains(std::string(text.substr(0, text.find('='))))) all.emplace_back(text);
   }

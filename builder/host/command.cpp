@@ -10,7 +10,12 @@ namespace kiln::host {
 std::string Command::text() const {
   std::string line;
   if (!cwd.empty()) line += "cd " + base::shell_word(cwd.string()) + " && ";
-  if (!env.empty()) {
+  if (clear_env) {
+    line += "env -i ";
+    for (const auto& [name, value] : env) {
+      if (value) line += fmt::format("{0}=\"${0}\" ", name);
+    }
+  } else if (!env.empty()) {
     line += "env ";
     for (const auto& [name, value] : env) {
       line += value ? base::shell_word(name + "=" + *value) + " " : "-u " + base::shell_word(name) + " ";

@@ -15,6 +15,7 @@ struct Command {
   std::vector<std::string> argv;
   // Added to (or, when nullopt, removed from) the environment kiln itself has.
   std::map<std::string, std::optional<std::string>> env;
+  bool clear_env = false;     // `env` is all of the environment
   std::filesystem::path cwd;  // empty: where kiln runs
   std::string input;          // written to stdin, which is then closed
   std::chrono::milliseconds timeout{
@@ -30,7 +31,8 @@ struct Command {
     argv.insert(argv.end(), words);
     return *this;
   }
-  // One copy-pasteable line, for logs and errors.
+  // One copy-pasteable line, for logs and errors. An environment of its own is shown by its names alone, as
+  // values of whoever pastes it: a proxy's may hold a password.
   [[nodiscard]] std::string text() const;
 };
 

@@ -1,4 +1,4 @@
-// What a failed system call on a path means to people. For host/ itself.
+// What a failed system call on a path means to people.
 #pragma once
 
 #include <filesystem>

@@ -115,10 +115,33 @@ Finished SystemRunner::run(const Command& command, const OnOutput& on_output) {
   return finished;
 }
 
+class LimitedRunner : public Runner {
+ public:
+  LimitedRunner(std::shared_ptr<Runner> real, milliseconds limit) : real_(std::move(real)), limit_(limit) {}
+  Finished run(const Command& command, const OnOutput& on_output) override {
+    if (command.timeout.count() > 0) return real_->run(command, on_output);
+    Command limited = command;
+    limited.timeout = limit_;
+    return real_->run(limited, on_output);
+  }
+  std::unique_ptr<Process> start(const Command& command) override { return real_->start(command); }
+  std::optional<std::filesystem::path> find_program(const std::string& name) override {
+    return real_->find_program(name);
+  }
+
+ private:
+  std::shared_ptr<Runner> real_;
+  milliseconds limit_;
+};
+
 }  // namespace
 
 std::unique_ptr<Runner> system_runner() {
   return std::make_unique<SystemRunner>();
+}
+
+std::unique_ptr<Runner> limited_runner(std::shared_ptr<Runner> real, milliseconds limit) {
+  return std::make_unique<LimitedRunner>(std::move(real), limit);
 }
 
 Finished require(Runner& runner, const Command& command, const OnOutput& on_output) {

@@ -1,8 +1,4 @@
-// The gate through which every command of the host passes.
-//
-// `SystemRunner` runs them for real; `RecordRunner` does too and writes what happened down; `PlaybackRunner`
-// answers from such recordings and throws on a command that was not recorded, so that what kiln asks of its
-// tools is tested without root, network or QEMU.
+// The gate through which every command of the host passes; a test passes a Runner of its own.
 #pragma once
 
 #include <chrono>
@@ -55,20 +51,8 @@ class Runner {
 Finished require(Runner& runner, const Command& command, const OnOutput& on_output = {});
 
 std::unique_ptr<Runner> system_runner();
-// `folder` gets one JSON file a command, named by the order and the program: argv, exit, signal, out, err.
-std::unique_ptr<Runner> record_runner(Runner& real, std::filesystem::path folder);
-// Answers in any order; `unused()` of the returned runner lists recordings nobody asked for.
-class PlaybackRunner : public Runner {
- public:
-  explicit PlaybackRunner(const std::filesystem::path& folder);
-  Finished run(const Command& command, const OnOutput& on_output) override;
-  std::unique_ptr<Process> start(const Command& command) override;
-  std::optional<std::filesystem::path> find_program(const std::string& name) override;
-  [[nodiscard]] std::vector<std::string> unused() const;
-
- private:
-  struct Recording;
-  std::vector<std::shared_ptr<Recording>> recordings_;
-};
+// Gives each command that `real` is to run, and that has no limit of its own, this one. What is started has
+// none: its owner ends it.
+std::unique_ptr<Runner> limited_runner(std::shared_ptr<Runner> real, std::chrono::milliseconds limit);
 
 }  // namespace kiln::host

@@ -20,33 +20,48 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Removes what is below the directory `fd`, but nothing on another file system: a mount that could not be
-// taken away must not be emptied. Follows no links. What cannot be removed stays.
-void empty_folder(Fd fd, dev_t device) {
-  ::fchmod(fd.get(), 0700);  // a tool may have left folders we cannot search
+Fd open_folder(int parent, const char* name) {
+  return Fd(::openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+std::vector<std::string> names_in(const Fd& fd) {
+  std::vector<std::string> names;
   const int listed = ::dup(fd.get());
   const std::unique_ptr<DIR, int (*)(DIR*)> dir(listed < 0 ? nullptr : ::fdopendir(listed), &::closedir);
-  if (!dir) return;
-  std::vector<std::string> names;
-  while (const dirent* entry = ::readdir(dir.get())) {  // NOLINT(concurrency-mt-unsafe)
+  while (const dirent* entry = dir ? ::readdir(dir.get()) : nullptr) {  // NOLINT(concurrency-mt-unsafe)
     const std::string name = entry->d_name;
     if (name != "." && name != "..") names.push_back(name);
   }
-  for (const std::string& name : names) {
-    if (::unlinkat(fd.get(), name.c_str(), 0) == 0) continue;
-    struct stat status{};
-    if (::fstatat(fd.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) continue;
-    if (!S_ISDIR(status.st_mode) || status.st_dev != device) continue;
-    Fd child(::openat(fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!child && errno == EACCES && ::fchmodat(fd.get(), name.c_str(), 0700, 0) == 0) {
-      child = Fd(::openat(fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    }
-    if (child) empty_folder(std::move(child), device);
-    ::unlinkat(fd.get(), name.c_str(), AT_REMOVEDIR);
+  return names;
+}
+
+// `device`: of the file system that is not left.
+void remove_at(int parent, const char* name, dev_t device) {
+  if (::unlinkat(parent, name, 0) == 0) return;
+  struct stat status{};
+  if (::fstatat(parent, name, &status, AT_SYMLINK_NOFOLLOW) != 0) return;
+  if (!S_ISDIR(status.st_mode) || status.st_dev != device) return;
+  Fd fd = open_folder(parent, name);
+  // A tool may have left folders we cannot search.
+  if (!fd && errno == EACCES && ::fchmodat(parent, name, 0700, 0) == 0) fd = open_folder(parent, name);
+  if (fd) {
+    ::fchmod(fd.get(), 0700);
+    for (const std::string& below : names_in(fd)) remove_at(fd.get(), below.c_str(), device);
   }
+  ::unlinkat(parent, name, AT_REMOVEDIR);
 }
 
 }  // namespace
+
+void remove_tree(const fs::path& path) noexcept {
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) != 0) return;
+  try {
+    remove_at(AT_FDCWD, path.c_str(), status.st_dev);
+  } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+    // No memory for a name: the rest stays.
+  }
+}
 
 TempDir::TempDir(const fs::path& parent, const std::string& prefix) {
   fs::path place = parent;
@@ -63,11 +78,7 @@ TempDir::TempDir(const fs::path& parent, const std::string& prefix) {
 TempDir::TempDir(TempDir&& other) noexcept : path_(std::exchange(other.path_, {})) {}
 
 TempDir::~TempDir() {
-  if (path_.empty()) return;
-  Fd fd(::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  struct stat status{};
-  if (fd && ::fstat(fd.get(), &status) == 0) empty_folder(std::move(fd), status.st_dev);
-  ::rmdir(path_.c_str());
+  if (!path_.empty()) remove_tree(path_);
 }
 
 }  // namespace kiln::host

@@ -1,4 +1,4 @@
-// A directory that goes away with its owner.
+// A directory that goes away with its owner, and how a tree is removed.
 #pragma once
 
 #include <filesystem>
@@ -19,5 +19,9 @@ class TempDir {
  private:
   std::filesystem::path path_;
 };
+
+// Removes a file or a tree without following links or leaving its file system (a mount that could not be
+// taken away must not be emptied); what cannot be removed stays.
+void remove_tree(const std::filesystem::path& path) noexcept;
 
 }  // namespace kiln::host

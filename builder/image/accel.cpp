@@ -21,6 +21,7 @@
 #include "host/atomic_file.hpp"
 #include "host/fd.hpp"
 #include "host/io_error.hpp"
+#include "image/machine.hpp"
 
 namespace kiln::image {
 namespace {
@@ -98,7 +99,8 @@ class TrialFolder {
 Trial try_kernel(const host::Host& host, const fs::path& kernel, const fs::path& scratch) {
   const auto console = scratch / "console";
   host::Command command{"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"};
-  command.add({"-machine", "pc-q35-7.2", "-cpu", "qemu64", "-accel", "kvm", "-m", "512M", "-smp", "2"});
+  command.add({"-machine", std::string(machine_type), "-cpu", std::string(cpu_model), "-accel", "kvm", "-m",
+               "512M", "-smp", "2"});
   command.add({"-display", "none", "-vga", "none", "-serial", "file:" + console.string()});
   command.add({"-kernel", kernel.string(), "-append", "console=ttyS0,115200 panic=-1 mitigations=off"});
   command.log = scratch / "log";

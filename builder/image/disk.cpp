@@ -98,6 +98,21 @@ DiskInfo disk_info(const host::Host& host, const fs::path& image) {
   return info;
 }
 
+void require_self_contained(const DiskInfo& info, const std::string& name) {
+  std::string why;
+  if (info.format != "qcow2" && info.format != "raw")
+    why = fmt::format("is a {} image: kiln reads qcow2 and raw", info.format);
+  else if (!info.backing.empty())
+    why = fmt::format("needs a backing file ('{}')", base::printable(info.backing.string()));
+  else if (!info.data_file.empty())
+    why = fmt::format("needs an external data file ('{}')", base::printable(info.data_file.string()));
+  else if (info.encrypted)
+    why = "is encrypted";
+  if (why.empty()) return;
+  throw base::Error(name + " " + why, base::Exit::usage)
+      .hint("make a plain qcow2 of it with `qemu-img convert -O qcow2`");
+}
+
 void make_overlay(const host::Host& host, const fs::path& overlay, const std::string& backing,
                   std::uint64_t size) {
   Command command{"qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", backing};

@@ -27,6 +27,9 @@ struct DiskInfo {
 // The format is told by the file's first bytes and then named to qemu-img, which therefore never guesses: a
 // raw disk whose first block a guest wrote cannot pose as a qcow2 that names files of the host.
 DiskInfo disk_info(const host::Host& host, const std::filesystem::path& image);
+// Throws base::Error (Exit::usage) when a foreign image, called `name` in the message, would make whoever
+// opens it read other files of the host (a backing file, an external data file), or cannot be read by kiln.
+void require_self_contained(const DiskInfo& info, const std::string& name);
 // A new qcow2 overlay at `overlay`; `backing` (a qcow2) is written as given (a relative path is relative to
 // the overlay) and need not exist yet. `size` 0: the backing's size, which then must exist.
 void make_overlay(const host::Host& host, const std::filesystem::path& overlay, const std::string& backing,

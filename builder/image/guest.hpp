@@ -33,7 +33,7 @@ struct GuestOptions {
   int cpus = 2;
   Accel accel = Accel::tcg;
   Limits limits;
-  std::filesystem::path scratch;  // sockets, appended initrd
+  std::filesystem::path scratch;  // appended initrd
   std::filesystem::path console;  // log of the serial console, appended
 };
 

@@ -142,7 +142,7 @@ std::unique_ptr<Machine> Machine::start(const host::Host& host, MachineOptions o
   auto control = socket_pair();
   // A versioned machine type and one CPU model that TCG can do, everywhere (engine rule 5).
   host::Command command{"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"};
-  command.add({"-machine", "pc-q35-7.2", "-cpu", "qemu64"});
+  command.add({"-machine", std::string(machine_type), "-cpu", std::string(cpu_model)});
   command.add({"-accel", options.accel == Accel::kvm ? "kvm" : "tcg,thread=multi"});
   command.add({"-m", fmt::format("{}M", options.memory >> 20), "-smp", std::to_string(options.cpus)});
   command.add({"-display", "none", "-vga", "std", "-rtc", "base=utc"});

@@ -23,6 +23,11 @@
 
 namespace kiln::image {
 
+// The one machine that every build guest is, on every host (engine rule 5): a versioned type and a CPU model
+// that TCG can do. What programs see of it ends up in an image, so both are part of a key.
+inline constexpr std::string_view machine_type = "pc-q35-7.2";
+inline constexpr std::string_view cpu_model = "qemu64";
+
 struct MachineOptions {
   std::uint64_t memory = 2ULL << 30;
   int cpus = 2;

@@ -66,6 +66,7 @@ class Export {
     const json fuse = {
         {"type", "fuse"},         {"id", "export"},    {"node-name", "disk"}, {"mountpoint", file_.string()},
         {"writable", !read_only}, {"growable", false}, {"allow-other", "off"}};
+    base::ScopeExit undo([this] { drop(); });
     host::Command command{"qemu-storage-daemon", "--blockdev", node.dump(), "--blockdev",
                           disk.dump(),           "--export",   fuse.dump()};
     command.log = log_;
@@ -74,7 +75,7 @@ class Export {
     const double end = host.elapsed() + 30;
     while (true) {
       struct stat now{};
-      if (::stat(file_.c_str(), &now) == 0 && now.st_dev != before.st_dev) return;
+      if (::stat(file_.c_str(), &now) == 0 && now.st_dev != before.st_dev) break;
       if (const auto finished = daemon_->wait(milliseconds(10))) {
         throw base::Error("qemu-storage-daemon cannot show '" + image.string() +
                           "' as a file: " + finished->how())
@@ -86,6 +87,22 @@ class Export {
             .detail(base::last_lines(base::printable(host::read_file(log_)), 10));
       }
     }
+    undo.release();
+  }
+
+  Export(const Export&) = delete;
+  Export& operator=(const Export&) = delete;
+
+  // Whatever becomes of the daemon, nothing stays mounted on the file: a dead FUSE mount cannot even be
+  // looked at, and the folder that holds it could not be removed.
+  ~Export() {
+    const host::InterruptShield shield;
+    try {
+      close();
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+      // Whoever cares for what was written has called close().
+    }
+    drop();
   }
 
   [[nodiscard]] const fs::path& file() const { return file_; }
@@ -112,6 +129,11 @@ class Export {
   }
 
  private:
+  void drop() noexcept {
+    daemon_.reset();
+    ::umount2(file_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+  }
+
   fs::path file_;
   fs::path log_;
   std::unique_ptr<host::Process> daemon_;

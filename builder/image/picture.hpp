@@ -19,7 +19,7 @@ struct Picture {
 
 // Reads a binary PPM of 8 bits a channel, as QEMU's screendump writes it; nullopt when `text` is none.
 std::optional<Picture> parse_ppm(std::string_view text);
-// A PNG file's bytes; rows are packed by zlib.
+// A PNG file's bytes; rows are stored as they are, not packed.
 std::string png(const Picture& picture);
 // `text` in light letters on black, 8 by 16 pixels a character; at most `columns` wide, lines that are longer
 // are cut. What is not ASCII becomes '?'.

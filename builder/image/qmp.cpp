@@ -7,8 +7,6 @@
 #include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <thread>
 #include <unistd.h>
 #include <utility>
 
@@ -135,29 +133,6 @@ class Connection : public Qmp {
 };
 
 }  // namespace
-
-std::unique_ptr<Qmp> Qmp::connect(const std::filesystem::path& socket, milliseconds patience) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  const std::string path = socket.string();
-  if (path.size() >= sizeof address.sun_path) throw Error("socket path is too long: " + path);
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  constexpr milliseconds pause{20};
-  for (;;) {
-    host::check_interrupt();
-    host::Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (!fd) throw Error(std::string("cannot make a socket: ") + std::strerror(errno));
-    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
-      return adopt(std::move(fd), patience + milliseconds(1000));
-    }
-    const int cause = errno;
-    if (patience.count() <= 0) {
-      throw Error("nobody answers on QEMU's control socket " + path + ": " + std::strerror(cause));
-    }
-    std::this_thread::sleep_for(pause);
-    patience -= pause;
-  }
-}
 
 std::unique_ptr<Qmp> Qmp::adopt(host::Fd socket, milliseconds patience) {
   auto connection = std::make_unique<Connection>(std::move(socket));

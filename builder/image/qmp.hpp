@@ -3,7 +3,6 @@
 #pragma once
 
 #include <chrono>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -15,10 +14,8 @@ namespace kiln::image {
 
 class Qmp {
  public:
-  // Connects and negotiates; throws base::Error when nobody answers within `patience`.
-  static std::unique_ptr<Qmp> connect(const std::filesystem::path& socket,
-                                      std::chrono::milliseconds patience);
-  // The same over a socket that is connected already (one end of a pair whose other end QEMU inherited).
+  // Negotiates over a socket that is connected already (one end of a pair whose other end QEMU inherited);
+  // throws base::Error when nobody answers within `patience`.
   static std::unique_ptr<Qmp> adopt(host::Fd socket, std::chrono::milliseconds patience);
   virtual ~Qmp() = default;
   // Runs a command; `arguments` and the result are JSON texts. Throws base::Error with QEMU's own words.

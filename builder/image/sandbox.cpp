@@ -91,20 +91,22 @@ class Sandbox : public System {
     if (!options_.network) command.add({"--net"});
     command.add({"--", host_program("sh"), "-c", std::string(enter_script), "kiln-enter",
                  host_program("mount"), root_.string()});
-    // The environment is built from nothing; the command is found on the image's PATH.
-    command.add({host_program("env"), "-i"});
-    const auto add_variable = [&](const std::string& name, const std::string& value) {
-      if (!exec.env.contains(name)) command.argv.push_back(name + "=" + value);
-    };
-    add_variable("PATH", fmt::format("{}:{}", stand_ins_folder, image_path));
-    add_variable("HOME", "/root");
-    add_variable("LANG", "C.UTF-8");
-    add_variable("DEBIAN_FRONTEND", "noninteractive");
-    add_variable("SYSTEMD_OFFLINE", "1");
+    // The environment is built from nothing; the command is found on the image's PATH. Values are no words of
+    // the command line, which everybody on the host may read. What the host's sh adds is taken away.
+    command.clear_env = true;
+    command.env = {{"PATH", fmt::format("{}:{}", stand_ins_folder, image_path)},
+                   {"HOME", "/root"},
+                   {"LANG", "C.UTF-8"},
+                   {"DEBIAN_FRONTEND", "noninteractive"},
+                   {"SYSTEMD_OFFLINE", "1"}};
     for (const char* name : network_variables) {
-      if (const auto value = host_.env(name); value && options_.network) add_variable(name, *value);
+      if (const auto value = host_.env(name); value && options_.network) command.env[name] = *value;
     }
-    for (const auto& [name, value] : exec.env) command.argv.push_back(fmt::format("{}={}", name, value));
+    for (const auto& [name, value] : exec.env) command.env[name] = value;
+    command.add({host_program("env")});
+    for (const char* name : {"PWD", "OLDPWD", "SHLVL", "_"}) {
+      if (!exec.env.contains(name)) command.add({"-u", name});
+    }
     command.add({host_program("chroot"), root_.string()});
     command.argv.insert(command.argv.end(), exec.argv.begin(), exec.argv.end());
     command.timeout = exec.timeout.count() > 0 ? exec.timeout : options_.step_limit;
@@ -134,7 +136,7 @@ class Sandbox : public System {
 
  private:
   [[nodiscard]] std::string host_program(const std::string& name) const {
-    // By path, because env -i has set the image's PATH by then.
+    // By path, because PATH is the image's.
     const auto found = host_.runner->find_program(name);
     if (!found)
       throw base::Error("cannot run commands in the image: there is no program '" + name + "'",

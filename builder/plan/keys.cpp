@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/digest.hpp"
+#include "image/machine.hpp"
 #include "plan/plan.hpp"
 #include "stage/key_writer.hpp"
 
@@ -12,10 +13,6 @@ using stage::Place;
 using stage::Type;
 
 namespace {
-
-// The one machine that every build guest is, on every host (engine rule 5): a versioned machine type and a
-// CPU model that TCG can do. What programs see of it ends up in an image, so it is part of the key.
-constexpr std::string_view kMachine = "pc-q35-7.2 qemu64";
 
 std::string json(const stage::Value& value) {
   const nlohmann::json text = std::visit(
@@ -65,6 +62,7 @@ void write_options(const PlannedStep& step, stage::KeyWriter& writer, std::vecto
   // Files enter by their content, never by where they lie.
   for (const auto& [name, value] : step.options.all()) {
     if (!step.options.has(name) || !is_path(rows.at(name)->type)) continue;
+    if (!rows.at(name)->pinned_by.empty()) continue;
     const Type type = rows.at(name)->type;
     const base::Where& where = step.options.where(name);
     if (type == Type::tree) reading(where, errors, [&] { writer.input(name, step.options.path(name)); });
@@ -92,7 +90,7 @@ StepKey make_key(const Plan& plan, const PlannedStep& step, const std::string& p
   if (step.type->place != Place::offline) {
     writer.fact("guest.cpus", std::to_string(plan.profile.guest.cpus));
     writer.fact("guest.memory", std::to_string(plan.profile.guest.memory));
-    writer.fact("machine", kMachine);
+    writer.fact("machine", fmt::format("{} {}", image::machine_type, image::cpu_model));
   }
   if (!parent.empty()) writer.line("parent " + parent);
   return {writer.text(), base::sha256(writer.text()), writer.inputs()};

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <map>
-#include <set>
 #include <tuple>
 
 #include "base/text.hpp"
@@ -37,7 +36,7 @@ void place_appended(std::vector<PlannedStep>& steps, std::vector<PlannedStep> ap
   }
 }
 
-void check_bases(const Plan& plan, std::vector<Error>& errors) {
+void check_bases(const Plan& plan, bool complete, std::vector<Error>& errors) {
   const PlannedStep* base = nullptr;
   for (const PlannedStep& step : plan.steps) {
     if (step.type->kind != Kind::base) continue;
@@ -50,6 +49,7 @@ void check_bases(const Plan& plan, std::vector<Error>& errors) {
     }
   }
   if (base == nullptr) {
+    if (!complete) return;
     errors.push_back(wrong({plan.profile.file.string(), 0, 0}, "no base stage")
                          .hint("begin 'steps:' with one, such as base_debian"));
   } else if (plan.steps.front().type->kind != Kind::base) {
@@ -78,8 +78,10 @@ void check_artifacts(const Plan& plan, std::vector<Error>& errors) {
   }
 }
 
-void check_order(const Plan& plan, std::vector<Error>& errors) {
-  check_bases(plan, errors);
+// `complete`: every step's stage is known. Any other could be the base or the sealing that seems to be
+// missing.
+void check_order(const Plan& plan, bool complete, std::vector<Error>& errors) {
+  check_bases(plan, complete, errors);
   check_artifacts(plan, errors);
   const PlannedStep* artifact = nullptr;
   const PlannedStep* seal = nullptr;
@@ -102,7 +104,7 @@ void check_order(const Plan& plan, std::vector<Error>& errors) {
     }
     if (step.type->name == kSeal) seal = &step;
   }
-  if (seal != nullptr) return;
+  if (seal != nullptr || !complete) return;
   for (const PlannedStep& step : plan.steps) {
     if (step.type->kind == Kind::artifact && step.options.has("sealed") && step.options.flag("sealed")) {
       errors.push_back(wrong(step.options.where("sealed"),
@@ -143,7 +145,7 @@ Plan make_plan(const profile::Profile& profile, const stage::StageSet& stages, s
   Plan plan;
   plan.profile = profile;
   std::vector<PlannedStep> appended;
-  bool complete = profile.all_steps;  // the order of what could not be read is no use to anyone
+  bool complete = true;
   for (const profile::Step& step : profile.steps) {
     PlannedStep planned;
     planned.id = step.id;
@@ -158,7 +160,8 @@ Plan make_plan(const profile::Profile& profile, const stage::StageSet& stages, s
     (step.appended ? appended : plan.steps).push_back(std::move(planned));
   }
   place_appended(plan.steps, std::move(appended));
-  if (complete && !plan.steps.empty()) check_order(plan, errors);
+  // The order of what could not be read is no use to anyone.
+  if (profile.all_steps && !plan.steps.empty()) check_order(plan, complete, errors);
   return plan;
 }
 
@@ -190,16 +193,6 @@ std::size_t steps_until(const Plan& plan, const std::string& id) {
                           guess.empty() ? "" : fmt::format(", did you mean '{}'?", guess)),
               Exit::usage)
       .hint("known are " + base::join(ids, ", "));
-}
-
-std::vector<std::string> missing_tools(const Plan& plan, const host::Host& host) {
-  std::set<std::string> missing;
-  for (const PlannedStep& step : plan.steps) {
-    for (const std::string_view tool : step.type->tools) {
-      if (!host.runner->find_program(std::string(tool))) missing.emplace(tool);
-    }
-  }
-  return {missing.begin(), missing.end()};
 }
 
 }  // namespace kiln::plan

@@ -51,14 +51,11 @@ std::vector<StepKey> make_keys(const Plan& plan, const host::Host& host);
 // guess when no step has that id.
 std::size_t steps_until(const Plan& plan, const std::string& id);
 
-// Host programs of all stages that are missing, for one error before the first step runs.
-std::vector<std::string> missing_tools(const Plan& plan, const host::Host& host);
-
 // `kiln plan` for people: a line a step, "id  hit|miss  text  reason".
 struct StepState {
   bool hit = false;
-  std::string why;  // of a miss: never built, input changed (which), revision, parent missed, too old,
-                    // evicted, damaged, forced
+  std::string why;  // of a miss: never built, input changed (which), revision, parent missed, evicted,
+                    // damaged
   double last_seconds = -1;
 };
 

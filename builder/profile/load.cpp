@@ -26,8 +26,6 @@ const std::vector<std::string> kCommandKeys = {"run", "status", "output"};
 const std::vector<std::string> kProtocols = {"ssh", "http", "https", "tls", "smtp", "tcp"};
 const std::vector<std::string> kFileKinds = {"file", "directory", "link", "absent"};
 const std::vector<std::string> kFirmwares = {"bios", "uefi"};
-constexpr std::uint64_t kLeastMemory = 256ULL << 20;
-constexpr std::uint64_t kMostMemory = 1ULL << 40;
 constexpr std::int64_t kMostCpus = 64;
 constexpr std::size_t kLongestPattern = 1000;
 

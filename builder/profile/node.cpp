@@ -69,19 +69,12 @@ std::string got(const Node& node) {
   return fmt::format("{}'{}'", node.quoted() ? "the text " : "", shown);
 }
 
-// Length of the valid UTF-8 sequence at the start of `text`, 0 when there is none.
+// Length of the UTF-8 character at the start of `text`, 0 when there is none.
 std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) -> unsigned { return static_cast<unsigned char>(text[i]); };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
-  if (first < 0xc2 || first > 0xf4 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0U) != 0x80) return 0;
+  for (std::size_t length = 1; length <= std::min<std::size_t>(text.size(), 4); ++length) {
+    if (base::is_utf8(text.substr(0, length))) return length;
   }
-  const bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
-  const bool beyond = (first == 0xed && byte(1) > 0x9f) || (first == 0xf4 && byte(1) > 0x8f);
-  return overlong || beyond ? 0 : length;
+  return 0;
 }
 
 // Where and what the first byte is that has no place in a text file.

@@ -23,6 +23,10 @@ struct Step {
   bool appended = false;
 };
 
+// Of a machine, the building or the proving one.
+inline constexpr std::uint64_t kLeastMemory = 256ULL << 20;
+inline constexpr std::uint64_t kMostMemory = 1ULL << 40;
+
 // What the proof looks at in the booted image.
 struct PortCheck {
   int port = 0;

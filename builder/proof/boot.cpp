@@ -136,6 +136,7 @@ class Proof {
 
   image::MachineOptions prepare() {
     const auto info = image::disk_info(host_, options_.image);
+    image::require_self_contained(info, fmt::format("'{}'", options_.image.string()));
     const auto overlay = options_.scratch / "proof.qcow2";
     std::error_code ignored;
     fs::remove(overlay, ignored);
@@ -155,20 +156,18 @@ class Proof {
     const auto add = [&](std::initializer_list<std::string> words) {
       machine.devices.insert(machine.devices.end(), words);
     };
-    const auto escaped = [](const fs::path& path) {
-      return base::join(base::split(path.string(), ','), ",,");
-    };
     if (options_.firmware == profile::Firmware::uefi) {
       const auto [code, vars] = find_firmware();
       const auto own_vars = options_.scratch / "uefi-vars.fd";
       fs::copy_file(vars, own_vars, fs::copy_options::overwrite_existing);
       add({"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + code.string()});
-      add({"-drive", "if=pflash,format=raw,unit=1,file=" + escaped(own_vars)});
+      add({"-drive", "if=pflash,format=raw,unit=1,file=" + image::option_path(own_vars)});
     }
-    add({"-drive",
-         "if=none,id=disk,format=qcow2,cache=unsafe,aio=threads,discard=unmap,file=" + escaped(overlay)});
+    add({"-drive", "if=none,id=disk,format=qcow2,cache=unsafe,aio=threads,discard=unmap,file=" +
+                       image::option_path(overlay)});
     add({"-device", "virtio-blk-pci,drive=disk,bootindex=1"});
-    add({"-drive", "if=none,id=seed,format=raw,readonly=on,file=" + escaped(options_.scratch / "seed.iso")});
+    add({"-drive",
+         "if=none,id=seed,format=raw,readonly=on,file=" + image::option_path(options_.scratch / "seed.iso")});
     add({"-device", "virtio-blk-pci,drive=seed"});
     // The system chooses each host port, so that two proofs side by side do not meet.
     std::string network = "user,id=net,ipv6=off";

@@ -14,7 +14,7 @@ namespace kiln::proof {
 // profile is quoted; every answer is one line, "kiln-answer KEY =WORD ...", words in base64.
 std::string inside_script(const profile::Proof& proof, long limit);
 
-// Answers by key ("unit 0", "file 2"), their words decoded. Lines that are no answer are ignored.
+// Answers by key ("unit-0", "file-2"), their words decoded. Lines that are no answer are ignored.
 std::map<std::string, std::vector<std::string>> read_answers(const std::string& output);
 
 // What the answers mean. A check without an answer has not run, for the reason `missing`.

@@ -43,7 +43,7 @@ struct BootOptions {
   profile::Firmware firmware = profile::Firmware::bios;
   image::Accel accel = image::Accel::tcg;
   image::Limits limits;
-  std::filesystem::path scratch;  // throw-away overlay, seed, sockets
+  std::filesystem::path scratch;  // throw-away overlay, seed, key
   std::filesystem::path console;  // console.log to write
   std::filesystem::path screen;   // screen.png to write
   std::function<void(std::string_view)> on_doing;

@@ -16,7 +16,7 @@ class Observer {
   virtual void step_ends(std::string_view id, How how, double seconds, std::string_view note) = 0;
   // What the running step is at: a salt state, a unit, a command.
   virtual void doing(std::string_view what) = 0;
-  // A line of a tool's output (shown with --verbose, kept in the step's log always).
+  // A line of a tool's output (for --events; the step's log keeps it always).
   virtual void output(std::string_view line) = 0;
   // Something people should see: "KVM does not run a kernel here; using TCG, about ten times slower".
   virtual void note(std::string_view text) = 0;

@@ -41,6 +41,9 @@ struct Option {
   std::string_view pattern = {};
   // The same for people, behind "write": "lower-case letters and digits, such as bookworm".
   std::string_view write = {};
+  // Of a file: the option that says its sha256. The file is not read for the key, for it is big and its
+  // digest is in the key already; the stage copies it and checks the copy.
+  std::string_view pinned_by = {};
   // NOLINTEND(readability-redundant-member-init)
   bool secret = false;  // must not be used in a cached stage (rule 7 of the engine)
 };

@@ -1,10 +1,12 @@
 // What is generated from the option tables: the JSON Schema of a profile, README's table, a stage's page.
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <stdexcept>
 
 #include "base/size.hpp"
 #include "base/text.hpp"
+#include "profile/profile.hpp"
 #include "stage/stage_set.hpp"
 
 namespace kiln::stage {
@@ -13,7 +15,8 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-constexpr std::string_view kSizePattern = "^[0-9]+(\\.[0-9]+)? ?([KMGTkmgt]([iI]?[bB])?|[bB])?$";
+// What base::parse_size reads.
+constexpr std::string_view kSizePattern = "^\\s*[0-9]+(\\s*B?|(\\.[0-9]{1,9})?\\s*[KMGTPkmgtp](iB)?)\\s*$";
 constexpr std::string_view kIdPattern = "^[a-z0-9][a-z0-9._-]{0,63}$";
 
 std::string_view word(Type type) {
@@ -67,8 +70,22 @@ Json described(Json value, std::string_view text) {
   return value;
 }
 
+// A text may look like a number to YAML: 3.11.
+Json text_schema(std::string_view pattern = {}) {
+  Json value = {{"type", {"string", "number"}}};
+  if (!pattern.empty()) value["pattern"] = pattern;
+  return value;
+}
+
+bool looks_like_a_number(const Option& option) {
+  if (!option.choices.empty()) return false;
+  if (option.pattern.empty()) return true;
+  const std::regex pattern(option.pattern.begin(), option.pattern.end());
+  return std::regex_match("12", pattern) || std::regex_match("3.11", pattern);
+}
+
 Json text_schema(const Option& option) {
-  Json value = {{"type", "string"}};
+  Json value = looks_like_a_number(option) ? text_schema() : Json{{"type", "string"}};
   if (!option.choices.empty()) {
     Json choices = Json::array();
     for (const std::string_view choice : option.choices) choices.push_back(choice);
@@ -78,8 +95,17 @@ Json text_schema(const Option& option) {
   return value;
 }
 
-Json size_schema() {
-  return {{"type", {"string", "integer"}}, {"pattern", kSizePattern}, {"minimum", 0}};
+// The bounds are of sizes in bytes, written as bare numbers.
+Json size_schema(std::int64_t minimum, std::int64_t maximum) {
+  Json value = {{"type", {"string", "integer"}}, {"pattern", kSizePattern}, {"minimum", minimum}};
+  if (maximum != INT64_MAX) value["maximum"] = maximum;
+  return value;
+}
+
+Json path_schema() {
+  Json value = text_schema();
+  value["minLength"] = 1;
+  return value;
 }
 
 Json list_of(Json items) {
@@ -100,17 +126,17 @@ Json option_schema(const Option& option) {
       if (option.maximum != INT64_MAX) value["maximum"] = option.maximum;
       break;
     case Type::size:
-      value = size_schema();
+      value = size_schema(option.minimum, option.maximum);
       break;
     case Type::texts:
       value = list_of(text_schema(option));
       break;
     case Type::file:
     case Type::tree:
-      value = {{"type", "string"}, {"minLength", 1}};
+      value = path_schema();
       break;
     case Type::files:
-      value = list_of({{"type", "string"}, {"minLength", 1}});
+      value = list_of(path_schema());
       break;
   }
   if (!option.fallback.empty()) {
@@ -145,10 +171,9 @@ Json stage_schema(const StageType& type) {
 }
 
 Json step_schema(const StageSet& stages) {
-  const Json id = described({{"type", "string"}, {"pattern", kIdPattern}},
+  const Json id = described(text_schema(kIdPattern),
                             "Name of the step; the stage's name, then name-2, when it has none.");
-  const Json after =
-      described({{"type", "string"}, {"pattern", kIdPattern}}, "Id of the step that this one comes after.");
+  const Json after = described(text_schema(kIdPattern), "Id of the step that this one comes after.");
   Json any = Json::array();
   for (const StageType* type : stages.all()) {
     const std::string name(type->name);
@@ -160,12 +185,12 @@ Json step_schema(const StageSet& stages) {
 }
 
 Json machine(std::string_view memory, std::string_view cpus) {
-  return {{"memory", described(size_schema(), memory)},
+  return {{"memory", described(size_schema(profile::kLeastMemory, profile::kMostMemory), memory)},
           {"cpus", described({{"type", "integer"}, {"minimum", 1}, {"maximum", 64}}, cpus)}};
 }
 
 Json proof_schema() {
-  const Json text = {{"type", "string"}};
+  const Json text = text_schema();
   const Json path = {{"type", "string"}, {"pattern", "^/"}};
   Json port = object({{"port", {{"type", "integer"}, {"minimum", 1}, {"maximum", 65535}}},
                       {"protocol", {{"enum", {"ssh", "http", "https", "tls", "smtp", "tcp"}}}},
@@ -224,11 +249,11 @@ std::string schema(const StageSet& stages) {
   Json definitions = Json::object();
   for (const StageType* type : stages.all()) definitions[std::string(type->name)] = stage_schema(*type);
   Json properties = {
-      {"name", described({{"type", "string"}, {"pattern", "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}},
+      {"name", described(text_schema("^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"),
                          "Name of the image; that of the file when it is not given.")},
-      {"description", described({{"type", "string"}}, "What the image is.")},
+      {"description", described(text_schema(), "What the image is.")},
       {"extends",
-       described({{"type", "string"}},
+       described(text_schema(),
                  "Another profile, relative to this file, that this one adds to and replaces parts of.")},
       {"guest", described(object(machine("Memory of the guest that builds; part of the key.",
                                          "Its processors; part of the key.")),

@@ -35,8 +35,7 @@ class Workspace {
   // verifies it first.
   virtual std::filesystem::path package_cache(const std::string& kind) = 0;
 
-  // Base stages: where to leave the disk (a qcow2 without backing file, does not exist yet). `root_size` is
-  // what the disk of a build should have.
+  // Base stages: where to leave the disk (a qcow2 without backing file, does not exist yet).
   virtual std::filesystem::path new_disk() = 0;
 
   // Image stages. Only one of the three is open at a time; asking for another ends the one before it cleanly

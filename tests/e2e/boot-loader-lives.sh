@@ -8,5 +8,5 @@
 
 kiln build tests/e2e/profiles/boot-loader.yml --output "$work/built"
 expect_status 0
-says 'proven by BIOS'
-says 'proven by UEFI|UEFI'
+[ "$(json "$work/built/image.json" '[v["firmware"] for v in it["verdicts"] if v["proven"]]')" = "['bios', 'uefi']" ] ||
+  fail "not proven by both kinds of firmware"

@@ -10,4 +10,4 @@ rm -rf "$out"
 kiln build ecs-bookworm --output "$out"
 expect_status 0
 cat "$work/err"
-grep -q 'proven' "$out/image.json" || fail "image.json says nothing of a proof"
+[ "$(json "$out/image.json" 'it["verdict"]')" = proven ] || fail "image.json does not say proven"

@@ -70,6 +70,7 @@ killed_at() {
 }
 
 struck=0
+missed=0
 declare -A by_phase
 for ((round = done_before; round < kills; ++round)); do
   phase=${phases[round % ${#phases[@]}]}
@@ -80,7 +81,7 @@ for ((round = done_before; round < kills; ++round)); do
   killed_at "$phase"
   case $status in
     137) struck=$((struck + 1)); by_phase[$phase]=$((${by_phase[$phase]:-0} + 1)) ;;
-    0) ;; # it was faster
+    0) missed=$((missed + 1)) ;; # it was faster
     *) fail "round $round, $phase: exit status $status" ;;
   esac
   wait_for 10 "the end of all children (round $round, $phase)" only_files_left
@@ -104,4 +105,10 @@ for ((round = done_before; round < kills; ++round)); do
   rm -rf "$work/built"
 done
 echo "$struck of $((kills - done_before)) builds were killed: $(for phase in "${!by_phase[@]}"; do printf '%s %s, ' "$phase" "${by_phase[$phase]}"; done)seed $seed"
-[ "$struck" -gt 0 ] || [ "$done_before" = "$kills" ] || fail "no build was killed"
+# A kill by hand may come too late, now and then; not as a rule, and in no phase always.
+[ $((missed * 4)) -le $((kills - done_before)) ] || fail "$missed kills came too late"
+if [ "$done_before" = 0 ] && [ "$kills" -ge 50 ]; then
+  for phase in "${phases[@]}"; do
+    [ "${by_phase[$phase]:-0}" -ge 3 ] || fail "only ${by_phase[$phase]:-0} kills in phase $phase"
+  done
+fi

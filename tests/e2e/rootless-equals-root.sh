@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What root gets by mounting a layer and what anybody gets by libguestfs is the same: overlay, units, seal.
-# label: guest
-# needs: minimal
+# label: soak
+# needs: soak-minimal
 # timeout: 1500
 . "$(dirname "$0")/common.inc"
 

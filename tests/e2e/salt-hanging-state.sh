@@ -11,10 +11,10 @@ cp -r tests/e2e/states/hangs "$work/states"
 sed -e "s|salt\.yml|$here/profiles/salt.yml|" -e 's|\.\./states/hangs|../states|' \
   tests/e2e/profiles/salt-hangs.yml >"$work/profiles/salt-hangs.yml"
 began=$SECONDS
-kiln build "$work/profiles/salt-hangs.yml" --until salt_highstate --timeout 240 --output "$work/built"
+kiln build "$work/profiles/salt-hangs.yml" --until salt_highstate --timeout 180 --output "$work/built"
 expect_status 1
 says 'salt_highstate'
-says '240 s|240 seconds|4 min'
+says '180 s|3 min'
 [ $((SECONDS - began)) -lt 900 ] || fail "it took $((SECONDS - began)) s"
 leaves_nothing 5
 sed -i 's/sleep infinity/true/' "$work/states/hangs.sls"

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -284,6 +285,59 @@ TEST_F(StoreTest, AReadOnlyStoreServesHitsAndSaysWhyItCannotBuild) {
   ::chmod(root.c_str(), 0700);
 }
 
+// A file system with no room for another file.
+class FullDiskTest : public StoreTest {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "skip: mounting needs root";
+    host::private_mounts();
+    fs::create_directories(disk);
+    ASSERT_EQ(::mount("full", disk.c_str(), "tmpfs", 0, "size=64k,nr_inodes=64"), 0);
+  }
+  void TearDown() override { ::umount2(disk.c_str(), MNT_DETACH); }
+  // Until `left` more files could be made.
+  void fill(int left) const {
+    std::vector<fs::path> made;
+    for (int n = 0;; ++n) {
+      const fs::path file = disk / fmt::format("file{}", n);
+      if (::close(::open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)) != 0) break;
+      made.push_back(file);
+    }
+    for (int n = 0; n < left; ++n) fs::remove(made.at(static_cast<std::size_t>(n)));
+  }
+  void expect_full(const std::function<void()>& deed) const {
+    try {
+      deed();
+      ADD_FAILURE() << "no error";
+    } catch (const base::Error& error) {
+      EXPECT_EQ(error.exit(), base::Exit::failed) << error.what();
+      EXPECT_THAT(error.message(), HasSubstr("No space left on device"));
+      EXPECT_THAT(error.hint_text(), HasSubstr("the file system of '" + disk.string()));
+      EXPECT_THAT(error.hint_text(), HasSubstr(" free; make room, or give another place with --store"));
+    }
+  }
+  fs::path disk = dir.path() / "disk";
+};
+
+TEST_F(FullDiskTest, FailsTheMakingOfTheStore) {
+  fill(0);
+  expect_full([&] { const Store store(host, disk / "store"); });
+  expect_full([&] { const Store store(host, disk / "above" / "store"); });
+  fill(3);
+  Store store(host, disk / "store");
+  EXPECT_FALSE(store.writable());
+  expect_full([&] { store.begin(); });
+}
+
+TEST_F(FullDiskTest, FailsWhatIsWrittenIntoTheStore) {
+  Store store(host, disk / "store");
+  fill(0);
+  expect_full([&] { store.begin(); });
+  expect_full([&] { store.packages("debs"); });
+  expect_full([&] { store.keep_keys("minimal", {}); });
+  expect_full([&] { store.lock_blob(kKeyA); });
+}
+
 TEST_F(StoreTest, WhatAKilledRunLeftIsSweptAndALiveOnesIsNot) {
   Store store(host, root);
   auto live = store.begin();
@@ -311,7 +365,7 @@ TEST_F(StoreTest, WhatAKilledRunLeftIsSweptAndALiveOnesIsNot) {
   {
     const Store third(host, root);
   }
-  EXPECT_THAT(names(root / "tmp"), ElementsAre(live.id()));
+  EXPECT_THAT(names(root / "tmp"), ElementsAre(live.folder().filename().string()));
   EXPECT_EQ(host::read_file(live.image()), "live");
   ::close(ready[0]);
   ::close(ready[1]);
@@ -495,16 +549,6 @@ TEST_F(StoreTest, VerdictsAreKeptByImageAndFirmware) {
   store.keep_verdict(kKeyA, "bios", R"({"proven": true})");
   EXPECT_EQ(store.find_verdict(kKeyA, "bios"), R"({"proven": true})");
   EXPECT_FALSE(store.find_verdict(kKeyA, "uefi"));
-}
-
-TEST_F(StoreTest, RemovingATreeFollowsNoLink) {
-  fs::create_directories(dir.path() / "victim");
-  host::write_file(dir.path() / "victim" / "file", "stays");
-  fs::create_directories(dir.path() / "tree");
-  fs::create_directory_symlink(dir.path() / "victim", dir.path() / "tree" / "link");
-  remove_tree(dir.path() / "tree");
-  EXPECT_FALSE(fs::exists(dir.path() / "tree"));
-  EXPECT_EQ(host::read_file(dir.path() / "victim" / "file"), "stays");
 }
 
 }  // namespace

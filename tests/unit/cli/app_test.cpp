@@ -6,7 +6,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
+#include "base/digest.hpp"
 #include "host/temp_dir.hpp"
 #include "unit/cli/command_line.hpp"
 
@@ -124,6 +126,56 @@ TEST_F(AppTest, ChecksOfAnotherImageAreNotRun) {
   EXPECT_EQ(said.err, "error: " + (dir.path() / "image.json").string() +
                           ": it describes another a.qcow2: the sha256 differs; name the profile whose checks "
                           "are to be run with --profile\n");
+}
+
+TEST_F(AppTest, AnImageJsonThatIsNotAsKilnWritesItIsNamed) {
+  const host::TempDir dir;
+  std::ofstream(dir.path() / "a.qcow2") << "x";
+  const std::string sha256 = base::sha256("x");
+  const std::vector<std::pair<std::string, std::string>> wrong = {
+      {R"({"proof": {}, "artifacts": [{"name": 5}]})", "it is not as kiln writes it: "},
+      {R"({"proof": {}, "artifacts": [{"name": "a.qcow2", "sha256": []}]})", "it is not as kiln writes it: "},
+      {R"({"proof": 5, "artifacts": [{"name": "a.qcow2", "sha256": ")" + sha256 + "\"}]}",
+       "the proof is not readable: "}};
+  for (const auto& [text, message] : wrong) {
+    std::ofstream(dir.path() / "image.json", std::ios::trunc) << text;
+    const Said said =
+        kiln_.run({"boot", (dir.path() / "a.qcow2").string(), "--store", (dir.path() / "store").string()});
+    EXPECT_EQ(said.status, 2) << text;
+    EXPECT_THAT(said.err, StartsWith("error: " + (dir.path() / "image.json").string() + ": " + message));
+    EXPECT_THAT(said.err, HasSubstr("--profile"));
+  }
+}
+
+// A build asks for its tools outside of any step; what fails there comes out as it is.
+class FailingFiles : public NoRunner {
+ public:
+  explicit FailingFiles(std::filesystem::filesystem_error failure) : failure_(std::move(failure)) {}
+  std::optional<std::filesystem::path> find_program(const std::string& /*name*/) override { throw failure_; }
+
+ private:
+  std::filesystem::filesystem_error failure_;
+};
+
+TEST_F(AppTest, WhatTheFileSystemRefusesIsNoBugOfKiln) {
+  const std::filesystem::path from = "/nonexistent/from";
+  const auto full = std::make_error_code(std::errc::no_space_on_device);
+  const auto denied = std::make_error_code(std::errc::permission_denied);
+  const std::vector<std::pair<std::filesystem::filesystem_error, std::string>> all = {
+      {{"cannot copy file", from, "/proc/x", full},
+       "/proc/x: the file system at /proc is full; make room there, or use another store with --store"},
+      {{"cannot create directories", from, denied}, "/nonexistent/from: Permission denied; change its owner"},
+      {{"cannot rename", from, std::make_error_code(std::errc::io_error)},
+       "/nonexistent/from: Input/output error\n"}};
+  kiln_.uid = static_cast<int>(::geteuid());
+  for (const auto& [failure, message] : all) {
+    const host::TempDir dir;
+    kiln_.runner = std::make_shared<FailingFiles>(failure);
+    const Said said = kiln_.run({"build", kMinimal, "--store", (dir.path() / "store").string()});
+    EXPECT_EQ(said.status, 1);
+    EXPECT_THAT(said.err, HasSubstr("error: " + message));
+    EXPECT_THAT(said.err, Not(HasSubstr("bug of kiln")));
+  }
 }
 
 TEST_F(AppTest, WithoutAHomeAStoreHasToBeNamed) {

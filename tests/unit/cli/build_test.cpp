@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cache/store.hpp"
+#include "engine/lookup.hpp"
 #include "host/atomic_file.hpp"
 #include "host/temp_dir.hpp"
 #include "plan/plan.hpp"
@@ -39,6 +40,55 @@ TEST_F(BuildTest, AMistakeInTheLastProfileShowsBeforeTheFirstIsBuilt) {
   EXPECT_THAT(said.err, HasSubstr("--until: until has no step 'last', did you mean 'lost'?"));
   EXPECT_THAT(said.err, HasSubstr("list.txt:1"));
   EXPECT_FALSE(std::filesystem::exists(store())) << "nothing was begun";
+}
+
+TEST_F(BuildTest, TwoProfilesOfOneNameWouldBeOneImage) {
+  std::filesystem::create_directories(dir_.path() / "b");
+  const std::string steps = "steps: [{base_debian: }]\n";
+  const std::string one = write("web.yml", steps);
+  const std::string two = write("b/web.yml", steps);
+  const std::string three = write("three.yml", "name: web\n" + steps);
+  Said said = kiln_.run({"build", one, two, three, "--store", store(), "--output", store()});
+  EXPECT_EQ(said.status, 2);
+  const std::string hint = "; give one of them another 'name:', or build them in two calls with --output\n";
+  EXPECT_EQ(said.err, "error: " + two + ": 'web' is the name of " + one + " too" + hint + "error: " + three +
+                          ": 'web' is the name of " + one + " too" + hint);
+  said = kiln_.run({"build", one, one, "--store", store()});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_EQ(said.err, "error: " + one + ": profile 'web' is named twice; name it once\n");
+  EXPECT_FALSE(std::filesystem::exists(store())) << "nothing was begun";
+}
+
+// All of it is in the store: it is published only.
+TEST_F(BuildTest, TheCommandsItNamesAreOfThisKilnAndThisStore) {
+  kiln_.uid = static_cast<int>(::geteuid());
+  const std::string file = write("done.yml", "steps: [{base_debian: }, {export_qcow2: {sealed: false}}]\n");
+  const host::Host host = kiln_.host();
+  {
+    const auto keys = plan::make_keys(plan::load_plan(file, stage::StageSet(stages::all())), host);
+    cache::Store made(host, store());
+    auto entry = made.begin();
+    host::write_file(entry.image(), "a disk");
+    const auto layer = entry.commit(keys[0].key, "", 1, "{}");
+    const auto scratch = made.scratch();
+    std::filesystem::create_directories(scratch.folder() / "out");
+    host::write_file(scratch.folder() / "out/done.qcow2", "an export");
+    made.keep_artifact(engine::artifact_key("done", keys[1].key, layer.id), scratch.folder() / "out", 1,
+                       "{}");
+  }
+  const std::string output = (dir_.path() / "out").string();
+  const std::string image = output + "/done.qcow2";
+  Said said = kiln_.run({"build", file, "--no-boot", "--store", store(), "--output", output});
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_THAT(said.out, HasSubstr("prove it again: kiln boot " + image + " --store " + store() + "\n"));
+  EXPECT_THAT(said.out, HasSubstr(": kiln boot " + image + " --store " + store() + " --shell\n"));
+
+  kiln_.program = "build/release/bin/kiln";
+  kiln_.env["XDG_CACHE_HOME"] = dir_.path().string();
+  std::filesystem::rename(store(), dir_.path() / "kiln");
+  said = kiln_.run({"build", file, "--no-boot", "--output", output});
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_THAT(said.out, HasSubstr("prove it again: build/release/bin/kiln boot " + image + "\n"));
 }
 
 // The first profile's one layer is in the store; for the second no tool is there.

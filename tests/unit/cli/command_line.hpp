@@ -3,6 +3,7 @@
 
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -37,6 +38,8 @@ struct Said {
 class CommandLine {
  public:
   std::map<std::string, std::string> env;
+  std::string program = "kiln";
+  std::shared_ptr<host::Runner> runner = std::make_shared<NoRunner>();
   bool root = false;
 
   int uid = 1000;
@@ -44,7 +47,7 @@ class CommandLine {
   // The world it runs in.
   host::Host host() {
     host::Host host;
-    host.runner = std::make_shared<NoRunner>();
+    host.runner = runner;
     host.now = [] { return std::int64_t{1'700'000'000}; };
     host.elapsed = [] { return 0.0; };
     host.env = [this](const std::string& name) -> std::optional<std::string> {
@@ -59,7 +62,7 @@ class CommandLine {
   }
 
   Said run(std::initializer_list<std::string> words) {
-    std::vector<std::string> all = {"kiln"};
+    std::vector<std::string> all = {program};
     all.insert(all.end(), words);
     std::vector<const char*> argv;
     argv.reserve(all.size());

@@ -13,6 +13,13 @@ TEST(Command, CanBePastedIntoAShell) {
   EXPECT_EQ(command.text(), "cd '/tmp/x y' && env -u HOME LC_ALL=C.UTF-8 echo 'a b'");
 }
 
+TEST(Command, ShowsOfAnEnvironmentOfItsOwnTheNamesAlone) {
+  Command command{"apt-get", "update"};
+  command.clear_env = true;
+  command.env = {{"http_proxy", "http://me:s3cret@proxy"}, {"HOME", std::nullopt}, {"PATH", "/bin"}};
+  EXPECT_EQ(command.text(), "env -i PATH=\"$PATH\" http_proxy=\"$http_proxy\" apt-get update");
+}
+
 TEST(Finished, TellsDeathByASignalFromAnExitStatus) {
   Finished finished;
   finished.exit = 2;

@@ -174,6 +174,32 @@ TEST_F(SystemRunner, SetsAndRemovesVariablesAndEntersTheDirectory) {
   EXPECT_EQ(runner_->run(command).out, "a b none\n" + command.cwd.string() + "\n");
 }
 
+TEST_F(SystemRunner, GivesAnEnvironmentOfItsOwn) {
+  ASSERT_NE(std::getenv("PATH"), nullptr);
+  Command command{"env"};
+  command.clear_env = true;
+  EXPECT_EQ(runner_->run(command).out, "");
+  command.env = {{"PATH", "/nowhere"}, {"HOME", std::nullopt}, {"A", "b c"}};
+  EXPECT_EQ(runner_->run(command).out, "A=b c\nPATH=/nowhere\n");
+}
+
+TEST(LimitedRunner, LimitsWhatHasNoLimitOfItsOwnAndNothingThatIsStarted) {
+  fakes::World world;
+  world.on({"qemu-img"}, fakes::printed("done"));
+  const auto runner = host::limited_runner(world.host().runner, 7min);
+  Command command{"qemu-img", "info"};
+  EXPECT_EQ(runner->run(command).out, "done");
+  runner->start(command);
+  command.timeout = 20min;
+  runner->run(command);
+  EXPECT_EQ(command.timeout, 20min);
+  ASSERT_EQ(world.commands().size(), 3U);
+  EXPECT_EQ(world.commands()[0].timeout, 7min);
+  EXPECT_EQ(world.commands()[1].timeout, 0min);
+  EXPECT_EQ(world.commands()[2].timeout, 20min);
+  EXPECT_TRUE(runner->find_program("qemu-img"));
+}
+
 TEST_F(SystemRunner, HandsDownOnlyTheDescriptorsItIsTold) {
   const host::Fd kept(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   const host::Fd stray(::open("/dev/null", O_RDONLY));

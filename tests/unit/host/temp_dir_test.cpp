@@ -48,3 +48,16 @@ TEST(TempDir, NamesTheParentThatIsNotThere) {
     EXPECT_NE(std::string(error.what()).find("/nonexistent/parent"), std::string::npos);
   }
 }
+
+TEST(RemoveTree, FollowsNoLinkAndTakesAFileAsWell) {
+  const fakes::TempTree tree({{"victim/file", "stays"}, {"tree/a/b/c", "x"}, {"file", "x"}});
+  fs::create_directory_symlink(tree / "victim", tree / "tree/a/link");
+  fs::create_directory_symlink(tree / "victim", tree / "link");
+  ::chmod((tree / "tree/a/b").c_str(), 0);
+  ::chmod((tree / "tree").c_str(), 0);
+  for (const char* name : {"tree", "file", "link", "none"}) {
+    host::remove_tree(tree / name);
+    EXPECT_FALSE(fs::exists(fs::symlink_status(tree / name))) << name;
+  }
+  EXPECT_TRUE(fs::exists(tree / "victim/file"));
+}

@@ -68,6 +68,33 @@ TEST(Disk, knows_the_formats_it_refuses) {
     EXPECT_EQ(disk_info(world.host(), tree / name).format, name);
 }
 
+TEST(Disk, an_image_that_needs_another_file_is_refused) {
+  const auto refusal = [](const DiskInfo& info) -> std::string {
+    try {
+      require_self_contained(info, "'/x.img'");
+    } catch (const base::Error& error) {
+      EXPECT_EQ(error.exit(), base::Exit::usage);
+      EXPECT_THAT(error.hint_text(), HasSubstr("qemu-img convert"));
+      return error.message();
+    }
+    return "";
+  };
+  DiskInfo info;
+  info.format = "qcow2";
+  EXPECT_EQ(refusal(info), "");
+  info.encrypted = true;
+  EXPECT_EQ(refusal(info), "'/x.img' is encrypted");
+  info.data_file = "/dev/sda";
+  EXPECT_EQ(refusal(info), "'/x.img' needs an external data file ('/dev/sda')");
+  info.backing = "/etc/shadow";
+  EXPECT_EQ(refusal(info), "'/x.img' needs a backing file ('/etc/shadow')");
+  info = {};
+  info.format = "raw";
+  EXPECT_EQ(refusal(info), "");
+  info.format = "vmdk";
+  EXPECT_EQ(refusal(info), "'/x.img' is a vmdk image: kiln reads qcow2 and raw");
+}
+
 TEST(Disk, says_so_when_qemu_img_gives_no_json) {
   fakes::TempTree tree({{"a", "raw"}});
   fakes::World world;

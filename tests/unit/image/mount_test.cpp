@@ -303,6 +303,25 @@ TEST_F(MountedLayer, a_full_file_system_of_the_host_is_named_at_the_end) {
       << written;
 }
 
+TEST_F(MountedLayer, what_cannot_be_mounted_leaves_no_mount) {
+  const auto raw = tree_ / "disk.raw";
+  const fs::path scratch = tree_ / "scratch";
+  // No file system at all, and one that is but a magic number.
+  for (const std::size_t magic : {0U, 1080U}) {
+    std::string content(8U << 20U, '\0');
+    if (magic != 0) content.replace(magic, 2, "\x53\xEF");
+    host::write_file(raw, content);
+    EXPECT_THAT(error_of([&] { Mount::open(host_, raw, scratch, false); }), HasSubstr("root file system"));
+    struct stat status{};
+    ASSERT_EQ(::lstat((scratch / "disk").c_str(), &status), 0);
+    struct stat folder{};
+    ASSERT_EQ(::lstat(scratch.c_str(), &folder), 0);
+    EXPECT_EQ(status.st_dev, folder.st_dev);
+    EXPECT_EQ(child_with(raw.string()), 0);
+    fs::remove_all(scratch);
+  }
+}
+
 TEST_F(MountedLayer, a_daemon_that_dies_is_told) {
   const auto image = layer(tree_.path());
   auto mount = Mount::open(host_, image, tree_ / "scratch", false);

@@ -1,15 +1,12 @@
 #include "image/qmp.hpp"
 
-#include <cstring>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <thread>
 #include <unistd.h>
 
 #include "base/error.hpp"
-#include "host/temp_dir.hpp"
 #include "image/machine.hpp"
 
 namespace kiln::image {
@@ -114,28 +111,6 @@ TEST(QmpTest, FindsOutWhenQemuIsGone) {
   EXPECT_FALSE(qmp->next_event(milliseconds(10000)));
   EXPECT_THROW(qmp->execute("quit"), base::Error);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
-}
-
-TEST(QmpTest, ConnectsByPathAndSaysWhenNobodyIsThere) {
-  const host::TempDir folder;
-  const auto path = folder.path() / "s";
-  EXPECT_THROW(Qmp::connect(path, milliseconds(50)), base::Error);
-  const host::Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  ASSERT_LT(path.string().size(), sizeof address.sun_path);
-  std::strcpy(address.sun_path, path.c_str());
-  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-  ASSERT_EQ(::listen(listener.get(), 1), 0);
-  std::unique_ptr<Peer> peer;
-  std::thread accepting([&] {
-    peer = std::make_unique<Peer>(host::Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC)),
-                                  [](const nlohmann::json& command) { return returned(command, 1); });
-  });
-  const auto qmp = Qmp::connect(path, milliseconds(5000));
-  accepting.join();
-  EXPECT_EQ(qmp->execute("anything"), "1");
-  EXPECT_THROW(Qmp::connect(std::string(200, 'x'), milliseconds(50)), base::Error);
 }
 
 TEST(MachineTest, ReadsForwardedPorts) {

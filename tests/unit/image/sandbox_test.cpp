@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <filesystem>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -112,6 +113,53 @@ TEST_F(SandboxTest, runs_with_an_environment_of_its_own_and_tells_how_it_ended) 
   exec.env = {{"MORE", "a b$"}};
   exec.input = "typed\n";
   EXPECT_EQ(system->run(exec).out, "a b$typed\n");
+}
+
+// Remembers the last command.
+class Listening : public host::Runner {
+ public:
+  host::Finished run(const host::Command& command, const host::OnOutput& on_output) override {
+    last = command;
+    return the_host().runner->run(command, on_output);
+  }
+  std::unique_ptr<host::Process> start(const host::Command& command) override {
+    return the_host().runner->start(command);
+  }
+  std::optional<fs::path> find_program(const std::string& name) override {
+    return the_host().runner->find_program(name);
+  }
+  host::Command last;
+};
+
+TEST_F(SandboxTest, hands_variables_over_where_nobody_else_reads_them) {
+  const auto runner = std::make_shared<Listening>();
+  host::Host host = the_host();
+  host.runner = runner;
+  host.env = [](const std::string& name) -> std::optional<std::string> {
+    if (name == "http_proxy") return "http://me:s3cret@proxy";
+    return std::nullopt;
+  };
+  SandboxOptions options;
+  options.root = tree_ / "layer";
+  options.scratch = tree_ / "scratch";
+  const auto system = open_sandbox(host, options);
+  Exec exec;
+  exec.argv = {"sh", "-c", "read -r all </proc/$$/environ; echo \"$all\""};
+  exec.env = {{"LANG", "C"}, {"TOKEN", "t0ken"}};
+  const std::string all = system->run(exec).out;  // without the zeros between
+  std::size_t length = 1;
+  for (const std::string& variable :
+       {fmt::format("PATH={}:{}", stand_ins_folder, image_path), std::string("HOME=/root"),
+        std::string("LANG=C"), std::string("DEBIAN_FRONTEND=noninteractive"),
+        std::string("SYSTEMD_OFFLINE=1"), std::string("TOKEN=t0ken"),
+        std::string("http_proxy=http://me:s3cret@proxy")}) {
+    EXPECT_THAT(all, HasSubstr(variable));
+    length += variable.size();
+  }
+  EXPECT_EQ(all.size(), length) << all;  // and nothing of the host
+  for (const std::string& word : runner->last.argv)
+    EXPECT_THAT(word, AllOf(Not(HasSubstr("s3cret")), Not(HasSubstr("t0ken"))));
+  EXPECT_THAT(runner->last.text(), AllOf(Not(HasSubstr("s3cret")), Not(HasSubstr("t0ken"))));
 }
 
 TEST_F(SandboxTest, neither_sets_the_hosts_kernel_nor_presses_its_sysrq) {

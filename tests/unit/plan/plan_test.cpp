@@ -81,6 +81,20 @@ TEST_F(PlanTest, MistakesOfOptionsStagesAndOrderComeTogetherFromTopToBottom) {
                   HasSubstr("p.yml:4:34: change: no directory at 'no/'")));
 }
 
+TEST_F(PlanTest, MistakesOfOrderAreToldBesideAnUnknownStage) {
+  EXPECT_THAT(desk_.mistakes("steps:\n  - base_a:\n  - seal:\n  - chnge:\n  - change:\n  - base_b:\n"),
+              ElementsAre("p.yml:4:5: unknown stage 'chnge', did you mean 'change'?",
+                          HasSubstr("p.yml:5:5: change: comes after 'seal' in line 3"),
+                          HasSubstr("p.yml:6:5: base_b: a second base, after 'base_a' in line 2"),
+                          HasSubstr("p.yml:6:5: base_b: comes after 'seal' in line 3")));
+}
+
+TEST_F(PlanTest, AnUnknownStageMayBeTheBaseOrTheSealing) {
+  EXPECT_THAT(desk_.mistakes("steps:\n  - base_x:\n  - saal:\n  - export:\n"),
+              ElementsAre(HasSubstr("p.yml:2:5: unknown stage 'base_x'"),
+                          HasSubstr("p.yml:3:5: unknown stage 'saal'")));
+}
+
 TEST_F(PlanTest, WhatAStageItselfRefusesIsToldAtItsStep) {
   EXPECT_THAT(desk_.mistakes("steps:\n  - base_a:\n  - change: {text: clash, flag: true}\n"),
               ElementsAre("p.yml:3:5: change: 'clash' does not go with 'flag'"));
@@ -116,27 +130,6 @@ TEST_F(PlanTest, PathsOfAnExtendedProfileStartFromItsOwnFolder) {
   desk_.write("common/parent.yml", "steps: [{base_a: }, {change: {tree: tree}}]\n");
   const Plan plan = desk_.plan("extends: common/parent.yml\n");
   EXPECT_EQ(plan.steps[1].options.path("tree"), desk_.path("common/tree"));
-}
-
-class SomeTools : public host::Runner {
- public:
-  host::Finished run(const host::Command& /*command*/, const host::OnOutput& /*on_output*/) override {
-    throw std::logic_error("nothing is run for a plan");
-  }
-  std::unique_ptr<host::Process> start(const host::Command& /*command*/) override {
-    throw std::logic_error("nothing is started for a plan");
-  }
-  std::optional<std::filesystem::path> find_program(const std::string& name) override {
-    if (name == "there") return "/usr/bin/there";
-    return std::nullopt;
-  }
-};
-
-TEST_F(PlanTest, MissingToolsAreAllToldAtOnce) {
-  host::Host host = fake_host();
-  host.runner = std::make_shared<SomeTools>();
-  EXPECT_THAT(missing_tools(desk_.plan("steps: [{base_a: }]\n"), host), ElementsAre("gone"));
-  EXPECT_THAT(missing_tools(desk_.plan("steps: [{base_b: }]\n"), host), IsEmpty());
 }
 
 }  // namespace

@@ -68,6 +68,17 @@ const StageType kBaseA = {.name = "base_a",
                           .options = {},
                           .tools = kTools,
                           .make = versioned};
+constexpr std::array<Option, 2> kPinnedOptions = {{
+    {.name = "image", .type = stage::Type::file, .fallback = {}, .doc = "I", .pinned_by = "sha256"},
+    {.name = "sha256", .type = stage::Type::text, .fallback = {}, .doc = "S"},
+}};
+const StageType kBasePinned = {.name = "base_pinned",
+                               .summary = "P",
+                               .doc = "P",
+                               .kind = Kind::base,
+                               .options = kPinnedOptions,
+                               .tools = {},
+                               .make = idle};
 const StageType kBaseB = {.name = "base_b",
                           .summary = "B",
                           .doc = "B",
@@ -108,8 +119,8 @@ const StageType kSecret = {.name = "secret",
                            .options = kSecretOptions,
                            .tools = {},
                            .make = idle};
-constexpr std::array<const StageType*, 8> kAll = {&kBaseA, &kBaseB,  &kChange,    &kBoots,
-                                                  &kSeal,  &kExport, &kExportToo, &kSecret};
+constexpr std::array<const StageType*, 9> kAll = {&kBaseA, &kBasePinned, &kBaseB,     &kChange, &kBoots,
+                                                  &kSeal,  &kExport,     &kExportToo, &kSecret};
 
 }  // namespace
 

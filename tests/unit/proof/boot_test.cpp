@@ -109,7 +109,8 @@ class Tools : public host::Runner {
     host::Finished finished;
     finished.exit = 0;
     const auto& argv = command.argv;
-    if (argv[0] == "qemu-img" && argv[1] == "info") finished.out = R"({"virtual-size": 1048576})";
+    if (argv[0] == "qemu-img") asked.push_back(argv[1]);
+    if (argv[0] == "qemu-img" && argv[1] == "info") finished.out = info;
     if (argv[0] == "ssh-keygen") {
       std::ofstream(argv.back()) << "private";
       std::ofstream(argv.back() + ".pub") << "ssh-ed25519 AAAA once\n";
@@ -126,6 +127,9 @@ class Tools : public host::Runner {
   }
   std::optional<fs::path> find_program(const std::string& name) override { return fs::path("/bin") / name; }
 
+  std::string info = R"({"virtual-size": 1048576})";
+  std::vector<std::string> asked;  // of qemu-img
+
  private:
   Qemu& qemu_;
 };
@@ -134,7 +138,7 @@ class BootTest : public testing::Test {
  protected:
   BootTest() {
     host_ = host::Host::system();
-    host_.runner = std::make_shared<Tools>(qemu_);
+    host_.runner = tools_;
     options_.image = folder_.path() / "image.qcow2";
     options_.scratch = folder_.path() / "scratch";
     options_.console = folder_.path() / "console.log";
@@ -145,6 +149,7 @@ class BootTest : public testing::Test {
   host::TempDir folder_;
   Server ssh_{[](int fd) { say(fd, "SSH-2.0-OpenSSH_9.2\r\n"); }};
   Qemu qemu_{ssh_.port()};
+  std::shared_ptr<Tools> tools_ = std::make_shared<Tools>(qemu_);
   host::Host host_;
   BootOptions options_;
 };
@@ -163,6 +168,18 @@ TEST_F(BootTest, AFullDiskOfTheHostIsNoVerdictOnTheImage) {
     EXPECT_THAT(error.what(), HasSubstr("booting image.qcow2; this says nothing about the image"));
     EXPECT_EQ(error.exit(), base::Exit::failed);
   }
+}
+
+TEST_F(BootTest, AnImageThatNamesAFileOfTheHostIsNotOpened) {
+  tools_->info = R"({"virtual-size": 1048576, "backing-filename": "/etc/shadow"})";
+  try {
+    prove(host_, options_);
+    FAIL() << "a verdict was given";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.message(), "'" + options_.image.string() + "' needs a backing file ('/etc/shadow')");
+    EXPECT_EQ(error.exit(), base::Exit::usage);
+  }
+  EXPECT_THAT(tools_->asked, testing::ElementsAre("info"));
 }
 
 TEST_F(BootTest, AGuestThatPowersItselfOffIsAVerdict) {

@@ -12,7 +12,7 @@ using nlohmann::json;
 using testing::HasSubstr;
 
 constexpr std::array<std::string_view, 2> kSuites = {"bookworm", "trixie"};
-constexpr std::array<Option, 6> kOptions = {{
+constexpr std::array<Option, 7> kOptions = {{
     {.name = "suite", .type = Type::text, .fallback = "bookworm", .doc = "The suite.", .choices = kSuites},
     {.name = "name",
      .type = Type::text,
@@ -24,6 +24,7 @@ constexpr std::array<Option, 6> kOptions = {{
     {.name = "count", .type = Type::number, .fallback = "3", .doc = "A number.", .minimum = 1, .maximum = 9},
     {.name = "size", .type = Type::size, .fallback = {}, .doc = "A size.", .minimum = 1 << 20},
     {.name = "files", .type = Type::files, .fallback = {}, .doc = "Files."},
+    {.name = "version", .type = Type::text, .fallback = {}, .doc = "A version.", .pattern = "3\\.[0-9]+"},
 }};
 const StageType kSample = {
     .name = "sample", .summary = "A sample", .doc = "Text.", .options = kOptions, .tools = {}};
@@ -62,8 +63,15 @@ TEST_F(SchemaTest, OptionsCarryTypeChoicesPatternBoundsDefaultAndText) {
   EXPECT_EQ(option("flag")["default"], true);
   EXPECT_EQ(option("count")["minimum"], 1);
   EXPECT_EQ(option("count")["maximum"], 9);
-  EXPECT_EQ(option("files")["items"]["type"], "string");
+  EXPECT_EQ(option("size")["minimum"], 1 << 20);
+  EXPECT_EQ(option("files")["items"]["type"], json({"string", "number"}));
   EXPECT_EQ(schema_["$defs"]["sample"]["required"], json({"name"}));
+}
+
+TEST_F(SchemaTest, ATextMayBeWrittenLikeANumberWhereOneWillDo) {
+  EXPECT_EQ(option("suite")["type"], "string");
+  EXPECT_EQ(option("name")["type"], "string");
+  EXPECT_EQ(option("version")["type"], json({"string", "number"}));
 }
 
 TEST_F(SchemaTest, AStepIsOneStageOrARemoval) {
@@ -82,7 +90,8 @@ TEST_F(SchemaTest, AStageWithoutRequiredOptionsMayStandAlone) {
 TEST(TableTest, HasARowAStageInOrder) {
   EXPECT_EQ(table(StageSet(kTypes)),
             "| stage | kind | what it does | options |\n|---|---|---|---|\n"
-            "| `sample` | image | A sample | `suite`, `name` (required), `flag`, `count`, `size`, `files` |\n"
+            "| `sample` | image | A sample | `suite`, `name` (required), `flag`, `count`, `size`, `files`, "
+            "`version` |\n"
             "| `bare` | artifact | Bare | none |\n");
 }
 

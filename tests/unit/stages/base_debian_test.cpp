@@ -1,4 +1,6 @@
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "unit/stages/fake_workspace.hpp"
 
@@ -39,9 +41,26 @@ TEST_F(BaseDebianTest, WhatRootsMmdebstrapLeavesWhenItIsKilledIsSweptWithTheStep
   EXPECT_TRUE(std::filesystem::is_directory(folder));
 }
 
-TEST_F(BaseDebianTest, AUsersMmdebstrapStaysOutOfTheStoreWhichItsIdsCannotEnter) {
+TEST_F(BaseDebianTest, AUsersMmdebstrapStaysOutOfTheStoreAndLeavesNothing) {
   Workspace work(false);
-  EXPECT_FALSE(asked(work).env.contains("TMPDIR"));
+  work.there.uid = static_cast<int>(::geteuid());
+  // Of a run that was killed, and one that is being made.
+  const auto place = std::filesystem::temp_directory_path();
+  const host::TempDir dead(place, "kiln-mmdebstrap-");
+  const host::TempDir young(place, "kiln-mmdebstrap-");
+  std::filesystem::create_directory(dead.path() / "mmdebstrap.x");
+  ASSERT_EQ(::chmod(dead.path().c_str(), 0711), 0);
+  work.world.on({"mmdebstrap"}, [](const host::Command& command) {
+    struct stat status{};
+    EXPECT_EQ(::stat(command.env.at("TMPDIR")->c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 0777U, 0711U);
+    return fakes::failed(25);
+  });
+  const std::filesystem::path folder = *asked(work).env.at("TMPDIR");
+  EXPECT_EQ(folder.parent_path(), place);
+  EXPECT_FALSE(std::filesystem::exists(folder));
+  EXPECT_FALSE(std::filesystem::exists(dead.path()));
+  EXPECT_TRUE(std::filesystem::exists(young.path()));
 }
 
 TEST_F(BaseDebianTest, HasTheTimeAStepHas) {

@@ -60,6 +60,22 @@ TEST_F(OverlayTest, RulesSetOwnersAndModesAndTheLastOneWins) {
   EXPECT_EQ(at("/overlay.yml").kind, '-');
 }
 
+TEST_F(OverlayTest, RulesBehindALinkAreRefused) {
+  tree.file("elsewhere.yml", "rules: [{path: f, mode: \"0600\"}]\n");
+  tree.file("tree/f", "x");
+  for (const char* target : {"../elsewhere.yml", "nowhere"}) {
+    std::filesystem::remove(tree.path() / "tree/overlay.yml");
+    tree.link("tree/overlay.yml", target);
+    const auto overlay = make_stage(stages::overlay, "{tree: tree}", tree.path());
+    const host::Host host;
+    stage::KeyWriter key(host);
+    for (const std::string& said : {error_of([&] { overlay->describe(key); }), error_of([&] { run(); })}) {
+      EXPECT_EQ(said, (tree.path() / "tree/overlay.yml").string() +
+                          ": overlay.yml is a link; put the file itself there");
+    }
+  }
+}
+
 TEST_F(OverlayTest, DirectoriesThatAreThereStayAsTheyAre) {
   work.image_files.add_folder("/tmp", {.mode = 01777});
   work.image_files.add_folder("/srv/data", {.mode = 0700, .uid = 1000, .gid = 33});

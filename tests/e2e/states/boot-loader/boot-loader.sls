@@ -6,7 +6,7 @@ package lists:
 
 kernel:
   cmd.run:
-    - name: apt-get install -q -y --reinstall $(dpkg-query -W -f '${Package}\n' 'linux-image-[0-9]*')
+    - name: apt-get install -q -y --reinstall $(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'linux-image-[0-9]*' | sed -n 's/^ii *//p')
     - env: [DEBIAN_FRONTEND: noninteractive]
     - require:
       - cmd: package lists
