@@ -256,9 +256,9 @@ void Store::open_root() {
     }
     if (::faccessat(AT_FDCWD, root_.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
       throw failure("write to", root_, errno);
-  } catch (const base::Error& error) {
+  } catch (const base::Error& failed) {
     writable_ = false;
-    why_not_writable_ = error;
+    why_not_writable_ = failed;
     users_.reset(::open((root_ / "users").c_str(), O_RDONLY | O_CLOEXEC));
   }
   if (users_) lock_patiently(users_.get(), LOCK_SH, root_ / "users");
