@@ -174,6 +174,12 @@ TEST(Docs, TheSchemaAcceptsTextsThatLookLikeNumbers) {
   EXPECT_EQ(mistakes(texts[1]), "");
 }
 
+TEST(Docs, TheTableOfTestsHasItsMinutes) {
+  const std::string table = between(readme(), "## Tests", "<!-- skips -->");
+  EXPECT_EQ(all_matches(table, "\n\\| `([a-z]+)` \\| [^|]+ \\| (?:[0-9]+|hours) \\|"),
+            (std::set<std::string>{"boot", "guest", "soak", "unit"}));
+}
+
 TEST(Docs, TheTableOfVerbsNamesEveryVerbAndNoOther) {
   EXPECT_EQ(all_matches(between(readme(), "## Verbs", "## The road"), "\n\\| `kiln ([a-z]+)"),
             verbs_of_help());

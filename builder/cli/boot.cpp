@@ -94,6 +94,11 @@ int boot(const Invocation& call) {
   if (!fs::is_regular_file(image, ignored))
     throw base::Error(fmt::format("there is no image at {}", image.string()), base::Exit::usage)
         .hint("kiln build makes one below ./out");
+  if (image.extension() == ".yml" || image.extension() == ".yaml")
+    throw base::Error(fmt::format("{} is a profile, no image", image.string()), base::Exit::usage)
+        .hint(
+            "kiln build makes an image of it and boots that; an image and its checks are `kiln boot IMAGE "
+            "--profile PROFILE`");
   const auto sha256 = base::sha256_file(image);
   auto want = wanted(call, image, sha256);
   if (!call.firmware.empty())

@@ -122,6 +122,9 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
   auto found = look_up(plan, keys, store);
   const bool runs = std::any_of(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(end),
                                 [](const Found& one) { return !one.hit; });
+  if (std::any_of(plan.steps.begin(), plan.steps.begin() + static_cast<std::ptrdiff_t>(end),
+                  [](const auto& step) { return step.type->kind == Kind::artifact; }))
+    require_output(options.output);
   if (runs) {
     store.require_writable();
     const auto tools = needed_tools(session, plan, found, end);

@@ -17,6 +17,7 @@
 #include "base/scope_exit.hpp"
 #include "base/size.hpp"
 #include "host/atomic_file.hpp"
+#include "host/io_error.hpp"
 
 namespace kiln::engine {
 namespace {
@@ -24,10 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPart = ".kiln-part-";
-
-std::string reason(int error) {
-  return std::error_code(error, std::generic_category()).message();
-}
 
 int number(const std::optional<std::string>& text) {
   int value = -1;
@@ -68,6 +65,22 @@ void require_space(const fs::path& path, std::uint64_t need, const std::string& 
       .hint("make room there, or use another place with --store or --output");
 }
 
+void require_output(const fs::path& output) {
+  fs::path place = fs::absolute(output).lexically_normal();
+  std::error_code ignored;
+  while (!fs::exists(fs::symlink_status(place, ignored)) && place != place.parent_path())
+    place = place.parent_path();
+  std::string why;
+  if (!fs::is_directory(place, ignored))
+    why = fmt::format("{} is no directory", place.string());
+  else if (::access(place.c_str(), W_OK | X_OK) != 0)
+    why = fmt::format("{}: {}", place.string(), host::errno_text(errno));
+  if (why.empty()) return;
+  throw base::Error(fmt::format("nothing can be published in {}: {}", output.string(), why),
+                    base::Exit::usage)
+      .hint("give another with --output DIR");
+}
+
 Publisher::Publisher(const host::Host& host, const fs::path& output)
     : host_(host), output_(fs::absolute(output).lexically_normal()) {
   if (!output_.has_filename()) output_ = output_.parent_path();
@@ -82,17 +95,19 @@ Publisher::Publisher(const host::Host& host, const fs::path& output)
     missing.push_back(path);
   for (auto path = missing.rbegin(); path != missing.rend(); ++path) {
     if (::mkdir(path->c_str(), 0755) != 0 && errno != EEXIST)
-      throw base::Error(fmt::format("cannot make the output directory {}: {}", path->string(), reason(errno)))
+      throw base::Error(
+          fmt::format("cannot make the output directory {}: {}", path->string(), host::errno_text(errno)))
           .hint("give another with --output DIR");
     hand_over(*path);
   }
   lock_.reset(::open(output_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!lock_)
-    throw base::Error(fmt::format("cannot open the output directory {}: {}", output_.string(), reason(errno)))
+    throw base::Error(
+        fmt::format("cannot open the output directory {}: {}", output_.string(), host::errno_text(errno)))
         .hint("give another with --output DIR");
   while (::flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR)
-      throw base::Error(fmt::format("cannot lock {}: {}", output_.string(), reason(errno)));
+      throw base::Error(fmt::format("cannot lock {}: {}", output_.string(), host::errno_text(errno)));
     host::check_interrupt();
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
@@ -105,7 +120,8 @@ Publisher::Publisher(const host::Host& host, const fs::path& output)
 void Publisher::hand_over(const fs::path& path) const {
   if (uid_ < 0 || gid_ < 0) return;
   if (::lchown(path.c_str(), static_cast<uid_t>(uid_), static_cast<gid_t>(gid_)) != 0)
-    throw base::Error(fmt::format("cannot give {} to uid {}: {}", path.string(), uid_, reason(errno)));
+    throw base::Error(
+        fmt::format("cannot give {} to uid {}: {}", path.string(), uid_, host::errno_text(errno)));
 }
 
 bool Publisher::has(const std::string& name, const std::string& sha256, std::uint64_t size) const {
@@ -143,7 +159,7 @@ void Publisher::land(const fs::path& target, const std::function<void(const fs::
   base::ScopeExit drop([&] { ::unlink(part.c_str()); });
   write(part);
   if (::chmod(part.c_str(), 0644) != 0)
-    throw base::Error(fmt::format("cannot set the mode of {}: {}", part.string(), reason(errno)));
+    throw base::Error(fmt::format("cannot set the mode of {}: {}", part.string(), host::errno_text(errno)));
   hand_over(part);
   host::rename_synced(part, target);
   drop.release();

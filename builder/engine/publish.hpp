@@ -41,6 +41,9 @@ class Publisher {
   int gid_ = -1;
 };
 
+// Throws base::Error (Exit::usage) when `output` cannot be made, or is no directory that may be written to:
+// what can be told before anything was built for it.
+void require_output(const std::filesystem::path& output);
 // Where the file system of `path` is mounted.
 std::filesystem::path mount_point(const std::filesystem::path& path);
 // Throws base::Error naming the file system, what is free and what is needed for `what`.

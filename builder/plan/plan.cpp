@@ -95,6 +95,14 @@ void check_order(const Plan& plan, bool complete, std::vector<Error>& errors) {
           wrong(step.where, fmt::format("{}: changes the image after '{}' in line {} has read it", step.id,
                                         artifact->id, artifact->where.line))
               .hint(fmt::format("move it before '{}'", artifact->id)));
+    } else if (seal != nullptr && step.type->name == kSeal) {
+      const bool extended = seal->where.file != step.where.file;
+      errors.push_back(
+          wrong(step.where,
+                fmt::format("{}: the image is sealed already by '{}' in {}", step.id, seal->id,
+                            extended ? seal->where.text() : fmt::format("line {}", seal->where.line)))
+              .hint(extended ? fmt::format("to take its place, say 'id: {}'", seal->id)
+                             : "keep one of them"));
     } else if (seal != nullptr) {
       errors.push_back(
           wrong(step.where, fmt::format("{}: comes after '{}' in line {}, which has to be the last to "

@@ -455,7 +455,7 @@ class Loader {
     if (auto node = entry.take("path")) {
       if (auto text = node->as_text("proof.ports.path", errors_)) {
         check.path = *text;
-        if (!text->starts_with('/')) fail(node->where(), "proof.ports.path: begins with '/'");
+        if (!text->starts_with('/')) fail(node->where(), "proof.ports.path: has to begin with '/'");
       }
     }
     if (auto node = entry.take("status")) {
@@ -477,7 +477,7 @@ class Loader {
       if (auto text = node->as_text("proof.files.path", errors_)) {
         check.path = *text;
         if (!text->starts_with('/'))
-          fail(node->where(), "proof.files.path: begins with '/', the root of the image");
+          fail(node->where(), "proof.files.path: has to begin with '/', the root of the image");
       }
     }
     if (auto node = entry.take("kind")) {
@@ -562,7 +562,9 @@ std::filesystem::path find_profile(const std::string& name, const std::filesyste
   Error error(fmt::format("no profile '{}'{}", base::printable(name),
                           guess.empty() ? "" : fmt::format(", did you mean '{}'?", guess)),
               Exit::usage);
-  if (!known.empty()) {
+  if (std::filesystem::is_regular_file(name + ".yml", code)) {
+    error.hint(fmt::format("a file of this folder is named by its path: ./{}.yml", name));
+  } else if (!known.empty()) {
     error.hint(fmt::format("known are {}; a path has a '/' or ends in .yml", base::join(known, ", ")));
   } else {
     error.hint(fmt::format("looked in {}",

@@ -64,6 +64,22 @@ TEST_F(AppTest, AnUnknownVerbGetsAGuess) {
   EXPECT_THAT(said.err, HasSubstr("error: unknown verb 'biuld', did you mean 'build'?"));
 }
 
+TEST_F(AppTest, AnOptionIsNoValueOfTheOneBeforeIt) {
+  Said said = kiln_.run({"build", "--store", "--no-boot", "minimal"});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("--store needs a value, got the option '--no-boot'"));
+  said = kiln_.run({"build", "--store", "", "minimal"});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("--store is given without a value"));
+}
+
+TEST_F(AppTest, AProfileIsNoImage) {
+  const host::TempDir dir;
+  const Said said = kiln_.run({"boot", "--store", dir.path().string(), kMinimal});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("minimal.yml is a profile, no image"));
+}
+
 TEST_F(AppTest, AnUnknownOptionGetsAGuess) {
   Said said = kiln_.run({"build", "--acel", "tcg", "minimal"});
   EXPECT_EQ(said.status, 2);

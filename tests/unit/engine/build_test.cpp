@@ -437,6 +437,21 @@ TEST(Build, WhatIsBuiltAlreadyNeedsNoTool) {
   EXPECT_TRUE(world.build().proven);
 }
 
+TEST(Build, AnOutputThatIsNoFolderIsToldBeforeAStepBegins) {
+  World world;
+  world.usual();
+  fs::create_directories(world.out.parent_path());
+  host::write_file(world.out, "somebody's file");
+  try {
+    world.build();
+    FAIL() << "built";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.exit(), base::Exit::usage);
+    EXPECT_THAT(error.message(), HasSubstr(world.out.string() + " is no directory"));
+  }
+  EXPECT_THAT(world.ran, IsEmpty());
+}
+
 TEST(Build, AFullDiskIsToldBeforeAStepBegins) {
   World world;
   world.usual();

@@ -72,6 +72,12 @@ TEST_F(PlanTest, TwoExportsOfOneKindWouldBeOneFile) {
       ElementsAre(HasSubstr("p.yml:6:5: export-2: writes the same file as 'export' in line 4; keep one")));
 }
 
+TEST_F(PlanTest, ASecondSealIsNotToldToMove) {
+  EXPECT_THAT(
+      desk_.mistakes("steps:\n  - base_a:\n  - seal:\n  - seal:\n  - export:\n"),
+      ElementsAre(HasSubstr("p.yml:4:5: seal-2: the image is sealed already by 'seal' in line 3; keep one")));
+}
+
 TEST_F(PlanTest, MistakesOfOptionsStagesAndOrderComeTogetherFromTopToBottom) {
   EXPECT_THAT(
       desk_.mistakes("steps:\n  - base_a: {x: 1}\n  - chnge:\n  - change: {number: many, tree: no/}\n"),

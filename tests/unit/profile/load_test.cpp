@@ -159,7 +159,7 @@ proof:
                           HasSubstr("proof.ports: 'path' means something with http and https only"),
                           HasSubstr("proof.ports: needs 'port'"),
                           HasSubstr("proof.ports.body: '(' is no regular expression"),
-                          HasSubstr("proof.files.path: begins with '/'"),
+                          HasSubstr("proof.files.path: has to begin with '/'"),
                           HasSubstr("proof.files: 'mode' means something with kind: file or directory only"),
                           HasSubstr("expected an octal mode such as 0644, got 'rw'"),
                           HasSubstr("proof.commands.run: expected a list of words"),
