@@ -145,9 +145,9 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
   const auto value = [&](const char* option, std::string& into, const char* type, const char* help) {
     // CLI11 takes the next word for the value, whatever it is: `--store --no-boot` would make a folder of
     // that name, and `--store "$UNSET"` mean the default.
-    verb.add_option(option, into, help)->type_name(type)->check([option](const std::string& word) {
-      if (word.empty()) return fmt::format("{} is given without a value", option);
-      if (word.starts_with("--")) return fmt::format("{} needs a value, got the option '{}'", option, word);
+    verb.add_option(option, into, help)->type_name(type)->check([](const std::string& word) {
+      if (word.empty()) return std::string("is given without a value");
+      if (word.starts_with("--")) return fmt::format("needs a value, got the option '{}'", word);
       return std::string();
     });
   };

@@ -67,10 +67,10 @@ TEST_F(AppTest, AnUnknownVerbGetsAGuess) {
 TEST_F(AppTest, AnOptionIsNoValueOfTheOneBeforeIt) {
   Said said = kiln_.run({"build", "--store", "--no-boot", "minimal"});
   EXPECT_EQ(said.status, 2);
-  EXPECT_THAT(said.err, HasSubstr("--store needs a value, got the option '--no-boot'"));
+  EXPECT_THAT(said.err, HasSubstr("error: --store: needs a value, got the option '--no-boot'"));
   said = kiln_.run({"build", "--store", "", "minimal"});
   EXPECT_EQ(said.status, 2);
-  EXPECT_THAT(said.err, HasSubstr("--store is given without a value"));
+  EXPECT_THAT(said.err, HasSubstr("error: --store: is given without a value"));
 }
 
 TEST_F(AppTest, AProfileIsNoImage) {
