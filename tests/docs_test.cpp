@@ -2,6 +2,7 @@
 // example, the published schema, the packages of ci/packages.
 #include <cstdlib>
 #include <filesystem>
+#include <fmt/format.h>
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -156,7 +157,7 @@ TEST(Docs, TheSchemaAcceptsAndRefusesTheSizesThatKilnDoes) {
   std::vector<std::string> texts = {"steps: [{base_debian: {size: 1P}}]\n"};
   for (const auto* sizes : {&good, &bad})
     for (const std::string& size : *sizes)
-      texts.push_back("guest: {memory: " + size + "}\nsteps: [{base_debian: {size: " + size + "}}]\n");
+      texts.push_back(fmt::format("guest: {{memory: {0}}}\nsteps: [{{base_debian: {{size: {0}}}}}]\n", size));
   const auto said = complaints(texts);
   EXPECT_EQ(said[0], "");
   for (std::size_t i = 1; i < texts.size(); ++i) {

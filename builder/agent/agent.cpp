@@ -335,7 +335,7 @@ void start(std::uint32_t id, char* text, std::size_t size) {
   char* at = text + 8 + strlen(cwd) + 1;
   for (std::uint32_t i = 0; i < argc + envc; ++i) {
     if (at >= text + size) {
-      free(words);
+      free(static_cast<void*>(words));
       return refuse(id, "a damaged command");
     }
     (i < argc ? words[i] : env[i - argc]) = at;
@@ -368,10 +368,10 @@ void start(std::uint32_t id, char* text, std::size_t size) {
     shut(in[1]);
     shut(out[0]);
     shut(err[0]);
-    free(words);
+    free(static_cast<void*>(words));
     return refuse(id, why);
   }
-  free(words);
+  free(static_cast<void*>(words));
   set_nonblocking(in[1]);
   set_nonblocking(out[0]);
   set_nonblocking(err[0]);
@@ -479,7 +479,7 @@ void read_port() {
     const ssize_t got = read(port, to, 65536);
     if (got <= 0) break;  // nothing there, or kiln went away: it may come back
     from_kiln.end += static_cast<std::size_t>(got);
-    if (from_kiln.size() > 2U * max_payload) break;
+    if (from_kiln.size() > 2UL * max_payload) break;
   }
   while (from_kiln.size() > 0) {
     from_kiln.drop(skip_to_magic(from_kiln.front(), from_kiln.size()));

@@ -297,6 +297,7 @@ class GuestfsFiles : public Files {
     std::vector<std::string> variables = {"XDG_RUNTIME_DIR=" + scratch_.string()};
     if (const auto value = host.env("TMPDIR")) variables.push_back("TMPDIR=" + *value);
     std::vector<char*> list;
+    list.reserve(variables.size() + 1);
     for (std::string& one : variables) list.push_back(one.data());
     list.push_back(nullptr);
     done(guestfs_parse_environment_list(g_, list.data()), "setting up");

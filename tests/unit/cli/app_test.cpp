@@ -166,7 +166,8 @@ TEST_F(AppTest, AnImageJsonThatIsNotAsKilnWritesItIsNamed) {
 // A build asks for its tools outside of any step; what fails there comes out as it is.
 class FailingFiles : public NoRunner {
  public:
-  explicit FailingFiles(std::filesystem::filesystem_error failure) : failure_(std::move(failure)) {}
+  // NOLINTNEXTLINE(bugprone-throw-keyword-missing): it is thrown later
+  explicit FailingFiles(const std::filesystem::filesystem_error& failure) : failure_(failure) {}
   std::optional<std::filesystem::path> find_program(const std::string& /*name*/) override { throw failure_; }
 
  private:
