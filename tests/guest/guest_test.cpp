@@ -36,7 +36,7 @@ std::string base_image() {
   return base == nullptr ? "" : base;
 }
 
-std::string out_of(host::Command command) {
+std::string out_of(const host::Command& command) {
   return host::require(*the_host().runner, command).out;
 }
 

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdexcept>
 #include <unistd.h>
 
 #include "base/error.hpp"
@@ -20,7 +21,7 @@ class Instead {
   Instead(int stream, const std::filesystem::path& file, int flags)
       : stream_(stream), kept_(::fcntl(stream, F_DUPFD_CLOEXEC, 3)) {
     const host::Fd opened(::open(file.c_str(), flags | O_CLOEXEC, 0600));
-    EXPECT_GE(::dup2(opened.get(), stream), 0);
+    if (!opened || ::dup2(opened.get(), stream) < 0) throw std::runtime_error("cannot open " + file.string());
   }
   ~Instead() { ::dup2(kept_.get(), stream_); }
   Instead(const Instead&) = delete;
