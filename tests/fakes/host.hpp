@@ -75,6 +75,7 @@ class TempTree {
  public:
   struct File {
     std::string path;  // one that ends with '/' is a directory
+    // NOLINTNEXTLINE(readability-redundant-member-init): written out, so that a row may leave it out
     std::string content = {};
     unsigned mode = 0644;
   };
