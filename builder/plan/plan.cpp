@@ -58,6 +58,21 @@ void check_bases(const Plan& plan, bool complete, std::vector<Error>& errors) {
   }
 }
 
+bool extended(const PlannedStep& other, const PlannedStep& step) {
+  return other.where.file != step.where.file;
+}
+
+// Where a step is that `step` cannot stand beside, as seen from it.
+std::string place_of(const PlannedStep& other, const PlannedStep& step) {
+  return extended(other, step) ? other.where.text() : fmt::format("line {}", other.where.line);
+}
+
+// What to do about it: one of an extended profile can be replaced.
+std::string way_out(const PlannedStep& other, const PlannedStep& step, std::string_view in_one_file) {
+  return extended(other, step) ? fmt::format("to take its place, say 'id: {}'", other.id)
+                               : std::string(in_one_file);
+}
+
 // Artifacts are called after the profile and their stage, so that two of one stage would be one file: the
 // second export would replace the first.
 void check_artifacts(const Plan& plan, std::vector<Error>& errors) {
@@ -67,14 +82,11 @@ void check_artifacts(const Plan& plan, std::vector<Error>& errors) {
     const auto [there, fresh] = first.emplace(step.type->name, &step);
     if (fresh) continue;
     const PlannedStep& other = *there->second;
-    const bool extended = other.where.file != step.where.file;
     errors.push_back(
         wrong(step.where,
-              fmt::format("{}: writes the same file as '{}' in {}", step.id, other.id,
-                          extended ? other.where.text() : fmt::format("line {}", other.where.line)))
-            .hint(extended
-                      ? fmt::format("to take its place, say 'id: {}'", other.id)
-                      : "keep one of them; another kind of image is a profile of its own, by 'extends:'"));
+              fmt::format("{}: writes the same file as '{}' in {}", step.id, other.id, place_of(other, step)))
+            .hint(way_out(other, step,
+                          "keep one of them; another kind of image is a profile of its own, by 'extends:'")));
   }
 }
 
@@ -96,13 +108,9 @@ void check_order(const Plan& plan, bool complete, std::vector<Error>& errors) {
                                         artifact->id, artifact->where.line))
               .hint(fmt::format("move it before '{}'", artifact->id)));
     } else if (seal != nullptr && step.type->name == kSeal) {
-      const bool extended = seal->where.file != step.where.file;
-      errors.push_back(
-          wrong(step.where,
-                fmt::format("{}: the image is sealed already by '{}' in {}", step.id, seal->id,
-                            extended ? seal->where.text() : fmt::format("line {}", seal->where.line)))
-              .hint(extended ? fmt::format("to take its place, say 'id: {}'", seal->id)
-                             : "keep one of them"));
+      errors.push_back(wrong(step.where, fmt::format("{}: the image is sealed already by '{}' in {}", step.id,
+                                                     seal->id, place_of(*seal, step)))
+                           .hint(way_out(*seal, step, "keep one of them")));
     } else if (seal != nullptr) {
       errors.push_back(
           wrong(step.where, fmt::format("{}: comes after '{}' in line {}, which has to be the last to "

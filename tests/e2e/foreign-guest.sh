@@ -11,7 +11,7 @@ need_root "composes a root file system with devices"
 mmdebstrap --quiet --variant=minbase \
   --include=systemd-sysv,udev,dbus,linux-image-cloud-amd64,initramfs-tools,openssh-server,iproute2,apt-utils,ca-certificates \
   --customize-hook='echo "LABEL=elsewhere / ext4 defaults 0 1" >"$1/etc/fstab"' \
-  bullseye "$work/root.tar" http://deb.debian.org/debian
+  bullseye "$work/root.tar"
 mkdir "$work/root"
 tar -C "$work/root" --numeric-owner -xf "$work/root.tar" --exclude='./dev/*'
 truncate -s 3G "$work/foreign.raw"
