@@ -122,14 +122,16 @@ class Loader {
     }
   }
 
-  bool is_map(const Node& node, std::string_view what) {
+  // `hint`: what to write, or "".
+  bool is_map(const Node& node, std::string_view what, const std::string& hint = "") {
     if (node.kind() == Node::Kind::map) return true;
-    fail(node.where(), fmt::format("{}: expected a mapping of keys and values", what));
+    errors_.push_back(
+        wrong(node.where(), fmt::format("{}: expected a mapping of keys and values", what)).hint(hint));
     return false;
   }
-  bool is_list(const Node& node, std::string_view what) {
+  bool is_list(const Node& node, std::string_view what, const std::string& hint = "") {
     if (node.kind() == Node::Kind::list) return true;
-    fail(node.where(), fmt::format("{}: expected a list", what));
+    errors_.push_back(wrong(node.where(), fmt::format("{}: expected a list", what)).hint(hint));
     return false;
   }
 
@@ -370,13 +372,16 @@ class Loader {
     read_units(node, "units", proof.units);
     read_units(node, "may_fail", proof.may_fail);
     add<PortCheck>(
-        node, "ports", proof.ports, [&](Node& entry) { return read_port(entry); },
+        node, "ports", "{port: 22, protocol: ssh}", proof.ports,
+        [&](Node& entry) { return read_port(entry); },
         [](const PortCheck& a, const PortCheck& b) { return a.port == b.port && a.path == b.path; });
     add<FileCheck>(
-        node, "files", proof.files, [&](Node& entry) { return read_file(entry); },
+        node, "files", "{path: /etc/hostname, kind: file}", proof.files,
+        [&](Node& entry) { return read_file(entry); },
         [](const FileCheck& a, const FileCheck& b) { return a.path == b.path; });
     add<CommandCheck>(
-        node, "commands", proof.commands, [&](Node& entry) { return read_command(entry); },
+        node, "commands", "{run: [systemctl, is-enabled, nginx]}", proof.commands,
+        [&](Node& entry) { return read_command(entry); },
         [](const CommandCheck& a, const CommandCheck& b) { return a.run == b.run; });
     node.leftovers("proof: unknown key", kProofKeys, errors_);
   }
@@ -404,14 +409,18 @@ class Loader {
     }
   }
 
-  // Adds the entries of a list below `proof`; those that are `same` as extended ones replace them.
+  // Adds the entries of a list below `proof`, each such as `example`; those that are `same` as extended ones
+  // replace them.
   template <typename Check, typename Read, typename Same>
-  void add(Node& proof, std::string_view key, std::vector<Check>& checks, Read read, Same same) {
+  void add(Node& proof, std::string_view key, std::string_view example, std::vector<Check>& checks, Read read,
+           Same same) {
     auto list = proof.take(key);
-    if (!list || !is_list(*list, fmt::format("proof.{}", key))) return;
+    const std::string what = fmt::format("proof.{}", key);
+    const std::string hint = fmt::format("write '- {}'", example);
+    if (!list || !is_list(*list, what, hint)) return;
     std::vector<Check> own;
     for (Node entry : list->items()) {
-      if (!is_map(entry, fmt::format("proof.{}", key))) continue;
+      if (!is_map(entry, what, hint)) continue;
       if (std::optional<Check> check = read(entry)) own.push_back(std::move(*check));
     }
     std::erase_if(checks, [&](const Check& old) {
@@ -421,9 +430,10 @@ class Loader {
   }
 
   // A required key of `entry`; its absence is an error.
-  std::optional<Node> need(Node& entry, std::string_view what, std::string_view key) {
+  std::optional<Node> need(Node& entry, std::string_view what, std::string_view key,
+                           const std::string& hint = "") {
     auto node = entry.take(key);
-    if (!node) fail(entry.where(), fmt::format("{}: needs '{}'", what, key));
+    if (!node) errors_.push_back(wrong(entry.where(), fmt::format("{}: needs '{}'", what, key)).hint(hint));
     return node;
   }
 
@@ -444,7 +454,7 @@ class Loader {
       if (auto number = node->as_number("proof.ports.port", 1, 65535, errors_))
         check.port = static_cast<int>(*number);
     }
-    if (auto node = need(entry, kWhat, "protocol")) {
+    if (auto node = need(entry, kWhat, "protocol", "known are " + base::join(kProtocols, ", "))) {
       if (auto text = choice(*node, "proof.ports.protocol", kProtocols)) {
         check.protocol = *text;
         const bool web = check.protocol == "http" || check.protocol == "https";

@@ -103,6 +103,19 @@ bool indented_by_tab(const std::string& text, int line) {
   return shown.substr(0, shown.find_first_not_of(" \t")).find('\t') != std::string::npos;
 }
 
+// What people meant when yaml-cpp says so.
+std::string hint_for(std::string_view message) {
+  namespace msg = YAML::ErrorMsg;
+  if (message == msg::END_OF_SEQ_FLOW) return "close the list with ']', or quote a text that begins with '['";
+  if (message == msg::END_OF_MAP_FLOW)
+    return "close the mapping with '}', or quote a text that begins with '{'";
+  if (message == msg::EOF_IN_SCALAR || message == msg::DOC_IN_SCALAR) return "close the quotes";
+  if (message == msg::MAP_VALUE || message == msg::MAP_KEY)
+    return "quote a text that has ': ' in it, and indent the keys of one mapping alike";
+  if (message == msg::UNKNOWN_TOKEN) return "quote a text that begins with a sign such as % or @";
+  return "indent the keys of one mapping, and the '- ' of one list, alike";
+}
+
 // Builds our nodes from yaml-cpp's events: unlike its own tree they keep duplicate keys apart, give aliases a
 // place, and a limit ends the reading before memory is spent.
 class Builder : public YAML::EventHandler {
@@ -292,7 +305,8 @@ Node Node::parse(const std::string& text, const std::string& file, std::vector<E
     if (exception.mark.is_null()) where = {file, 0, 0};
     errors.push_back(indented_by_tab(text, where.line)
                          ? wrong(where, "a tab cannot indent").hint("use spaces")
-                         : wrong(where, fmt::format("no valid YAML: {}", base::printable(exception.msg))));
+                         : wrong(where, fmt::format("no valid YAML: {}", base::printable(exception.msg)))
+                               .hint(hint_for(exception.msg)));
   }
   return {};
 }
