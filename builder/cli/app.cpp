@@ -234,7 +234,7 @@ Error translated(const CLI::ParseError& error, const CLI::App& verb) {
 }
 
 // Parses, runs one verb. Help and version go to `out`.
-int dispatch(const std::string& program, const std::vector<std::string>& words, const host::Host& host,
+int dispatch(const std::string& program, std::vector<std::string> words, const host::Host& host,
              const stage::StageSet& stages, std::ostream& out, std::ostream& err, std::string& finished) {
   Raw raw;
   CLI::App app("kiln bakes a profile into a bootable disk image and proves that it boots.", "kiln");
@@ -246,6 +246,10 @@ int dispatch(const std::string& program, const std::vector<std::string>& words, 
     parser->footer(verb.examples);
     add_options(*parser, verb.name, raw);
     parsers.emplace(verb.name, parser);
+  }
+  if (!words.empty() && words.front() == "help") {  // as other programs have it: `kiln help build`
+    words.erase(words.begin());
+    words.emplace_back("--help");
   }
   if (words.empty()) {
     err << app.help();

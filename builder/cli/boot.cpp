@@ -7,6 +7,7 @@
 #include "base/text.hpp"
 #include "cache/store.hpp"
 #include "cli/verbs.hpp"
+#include "engine/engine.hpp"
 #include "engine/machines.hpp"
 #include "engine/proof_spec.hpp"
 #include "engine/publish.hpp"
@@ -86,9 +87,7 @@ void print(std::ostream& out, const fs::path& image, const std::vector<proof::Ve
   out << fmt::format("  reports: {}\n", output.string());
 }
 
-}  // namespace
-
-int boot(const Invocation& call) {
+int boot_once(const Invocation& call, stage::Observer& observer) {
   const fs::path image = fs::absolute(call.arguments.at(0)).lexically_normal();
   std::error_code ignored;
   if (!fs::is_regular_file(image, ignored))
@@ -104,15 +103,15 @@ int boot(const Invocation& call) {
   if (!call.firmware.empty())
     want.proof.firmware = {call.firmware == "uefi" ? profile::Firmware::uefi : profile::Firmware::bios};
   engine::require_tools(call.host, {"qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"});
-  if (call.shell) return shell(call, image, want.proof);
+  if (call.shell) return shell(call, image, want.proof, observer);
   for (const auto firmware : want.proof.firmware) proof::require_firmware(firmware);
 
-  const auto observer = event_observer(call.events, terminal_observer(call.host, call.err, call.quiet));
-  observer->note(fmt::format("checks: {}", want.from));
-  cache::Store store(call.host, call.store);
-  const auto machines = engine::real_machines(call.host, store.root() / "machine");
+  observer.note(fmt::format("checks: {}", want.from));
+  const host::Host host = engine::limited(call.host, call.timeout);
+  cache::Store store(host, call.store);
+  const auto machines = engine::real_machines(host, store.root() / "machine");
   const auto accel = machines->choose_accel(call.accel, {});
-  observer->note(accel.why);
+  observer.note(accel.why);
 
   engine::Publisher publisher(
       call.host, call.output.empty() ? fs::path("out") / ("boot-" + image.stem().string()) : call.output);
@@ -131,15 +130,15 @@ int boot(const Invocation& call) {
     fs::create_directories(options.scratch);
     options.console = entry.folder() / ("console-" + name + ".log");
     options.screen = entry.folder() / ("screen-" + name + ".png");
-    options.on_doing = [&](std::string_view what) { observer->doing(what); };
+    options.on_doing = [&](std::string_view what) { observer.doing(what); };
     const double begun = call.host.elapsed();
-    observer->step_begins("boot-" + name, fmt::format("Booting {}", image.filename().string()));
+    observer.step_begins("boot-" + name, fmt::format("Booting {}", image.filename().string()));
     auto verdict = machines->prove(options);
     verdict.image_sha256 = sha256;
     if (verdict.firmware.empty()) verdict.firmware = name;
-    observer->step_ends("boot-" + name,
-                        verdict.proven ? stage::Observer::How::done : stage::Observer::How::failed,
-                        std::max(0.0, call.host.elapsed() - begun), "");
+    observer.step_ends("boot-" + name,
+                       verdict.proven ? stage::Observer::How::done : stage::Observer::How::failed,
+                       std::max(0.0, call.host.elapsed() - begun), "");
     const std::string tail = verdicts.empty() ? "" : "-" + name;
     if (fs::is_regular_file(options.console, ignored))
       publisher.file(options.console, "console" + tail + ".log");
@@ -165,6 +164,12 @@ int boot(const Invocation& call) {
   }
   call.out.flush();
   return static_cast<int>(ok ? base::Exit::done : base::Exit::failed);
+}
+
+}  // namespace
+
+int boot(const Invocation& call) {
+  return with_progress(call, [&](stage::Observer& observer) { return boot_once(call, observer); });
 }
 
 }  // namespace kiln::cli

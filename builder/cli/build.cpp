@@ -94,28 +94,10 @@ base::Error same_name(const profile::Profile& profile, const fs::path& other) {
       .hint("give one of them another 'name:', or build them in two calls with --output");
 }
 
-}  // namespace
-
-int build(const Invocation& call) {
+int build_all(const Invocation& call, stage::Observer& observer) {
   // Every profile is read, with its inputs, before the first is built: a mistake in the last one shows now.
-  struct Ready {
-    plan::Plan plan;
-    std::vector<plan::StepKey> keys;
-  };
-  std::vector<Ready> all;
   std::vector<base::Error> errors;
-  for (const auto& name : call.arguments) {
-    try {
-      Ready ready{plan::load_plan(profile::find_profile(name, call.share), call.stages), {}};
-      static_cast<void>(plan::steps_until(ready.plan, call.until));
-      ready.keys = plan::make_keys(ready.plan, call.host);
-      all.push_back(std::move(ready));
-    } catch (const base::Errors& several) {
-      errors.insert(errors.end(), several.all().begin(), several.all().end());
-    } catch (const base::Error& error) {
-      errors.push_back(error);
-    }
-  }
+  const std::vector<Loaded> all = load_all(call, errors);
   std::map<std::string, fs::path> files;
   for (const auto& [plan, keys] : all) {
     const auto [there, fresh] = files.emplace(plan.profile.name, plan.profile.file);
@@ -123,9 +105,9 @@ int build(const Invocation& call) {
   }
   if (!errors.empty()) throw base::Errors(std::move(errors));
 
-  const auto observer = event_observer(call.events, terminal_observer(call.host, call.err, call.quiet));
-  cache::Store store(call.host, call.store);
-  const auto machines = engine::real_machines(call.host, store.root() / "machine");
+  const host::Host host = engine::limited(call.host, call.timeout);
+  cache::Store store(host, call.store);
+  const auto machines = engine::real_machines(host, store.root() / "machine");
   bool ok = true;
   nlohmann::json builds = nlohmann::json::array();
   for (const auto& [plan, keys] : all) {
@@ -140,7 +122,7 @@ int build(const Invocation& call) {
     options.boot = call.boot;
     options.native = call.native;
     options.kiln_version = call.version;
-    const auto report = engine::build(call.host, plan, keys, store, options, *observer, *machines);
+    const auto report = engine::build(host, plan, keys, store, options, observer, *machines);
     ok = ok && !report.refuted();
     if (call.json) {
       builds.push_back(nlohmann::json::parse(report.json()));
@@ -156,6 +138,12 @@ int build(const Invocation& call) {
   }
   call.out.flush();
   return static_cast<int>(ok ? base::Exit::done : base::Exit::failed);
+}
+
+}  // namespace
+
+int build(const Invocation& call) {
+  return with_progress(call, [&](stage::Observer& observer) { return build_all(call, observer); });
 }
 
 }  // namespace kiln::cli

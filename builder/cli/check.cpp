@@ -1,29 +1,26 @@
+#include <algorithm>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "cli/verbs.hpp"
-#include "plan/plan.hpp"
 
 namespace kiln::cli {
 
 int check(const Invocation& call) {
   std::vector<base::Error> errors;
   nlohmann::ordered_json profiles = nlohmann::ordered_json::array();
-  for (const std::string& name : call.arguments) {
-    try {
-      const std::filesystem::path file = profile::find_profile(name, call.share);
-      const plan::Plan plan = plan::load_plan(file, call.stages);
-      // Keys read every local file a step names: what cannot be read shows here and not in the middle of a
-      // build.
-      plan::make_keys(plan, call.host);
-      profiles.push_back(
-          {{"profile", plan.profile.name}, {"file", file.string()}, {"steps", plan.steps.size()}});
-      if (!call.json) call.out << fmt::format("{}: {} steps, ok\n", file.string(), plan.steps.size());
-    } catch (const base::Errors& several) {
-      errors.insert(errors.end(), several.all().begin(), several.all().end());
-    } catch (const base::Error& error) {
-      errors.push_back(error);
-    }
+  for (const auto& [plan, keys] : load_all(call, errors)) {
+    const auto& steps = plan.steps;
+    const bool exports = std::any_of(steps.begin(), steps.end(), [](const plan::PlannedStep& step) {
+      return step.type->kind == stage::Kind::artifact;
+    });
+    profiles.push_back({{"profile", plan.profile.name},
+                        {"file", plan.profile.file.string()},
+                        {"steps", steps.size()},
+                        {"exports", exports}});
+    if (call.json) continue;
+    call.out << fmt::format("{}: {} steps, ok{}\n", plan.profile.file.string(), steps.size(),
+                            exports ? "" : "; it exports nothing: a build of it leaves no image");
   }
   if (!errors.empty()) throw base::Errors(std::move(errors));
   if (call.json) {

@@ -7,9 +7,11 @@
 //   {"event":"bytes","t":2.2,"step":"base","what":"https://...","done":1024,"total":4096}   total 0: unknown
 //   {"event":"note","t":3.0,"text":"..."}   {"event":"warning","t":3.0,"text":"..."}
 //   {"event":"step_ends","t":9.9,"step":"packages","how":"done","seconds":8.7,"note":"120 MiB"}
+//   {"event":"ends","t":9.9,"exit":0}                      last line; with "error" when there was one
 //
 // `t`: seconds since the first line. `how`: done, reused, failed, skipped. `step` is "" outside of a step.
-// Readers skip events and members they do not know.
+// Readers skip events and members they do not know. A file without a last line is of a kiln that runs still,
+// or was killed.
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -33,6 +35,13 @@ class EventObserver final : public stage::Observer {
                         base::Exit::usage)
           .hint("give --events a file in a directory that is there");
     event("begins", {{"kiln_events", 1}});
+  }
+
+  // `error`: "" when there was none.
+  void ends(int exit, std::string_view error) {
+    nlohmann::ordered_json members = {{"exit", exit}};
+    if (!error.empty()) members["error"] = error;
+    event("ends", members);
   }
 
   void step_begins(std::string_view id, std::string_view text) override {
@@ -87,10 +96,21 @@ class EventObserver final : public stage::Observer {
 
 }  // namespace
 
-std::unique_ptr<stage::Observer> event_observer(const std::filesystem::path& file,
-                                                std::unique_ptr<stage::Observer> next) {
-  if (file.empty()) return next;
-  return std::make_unique<EventObserver>(file, std::move(next));
+int with_progress(const Invocation& call, const std::function<int(stage::Observer&)>& body) {
+  auto terminal = terminal_observer(call.host, call.err, call.quiet);
+  if (call.events.empty()) return body(*terminal);
+  EventObserver events(call.events, std::move(terminal));
+  try {
+    const int status = body(events);
+    events.ends(status, "");
+    return status;
+  } catch (const base::Error& error) {
+    events.ends(static_cast<int>(error.exit()), error.what());
+    throw;
+  } catch (const std::exception& error) {
+    events.ends(static_cast<int>(base::Exit::failed), error.what());
+    throw;
+  }
 }
 
 }  // namespace kiln::cli

@@ -74,21 +74,14 @@ void print(std::ostream& out, const plan::Plan& plan, const std::vector<plan::St
 int plan(const Invocation& call) {
   std::vector<base::Error> errors;
   nlohmann::ordered_json profiles = nlohmann::ordered_json::array();
-  for (const std::string& name : call.arguments) {
-    try {
-      plan::Plan plan = plan::load_plan(profile::find_profile(name, call.share), call.stages);
-      plan.steps.resize(plan::steps_until(plan, call.until));
-      const std::vector<plan::StepKey> keys = plan::make_keys(plan, call.host);
-      const std::vector<plan::StepState> states = look_up(call, plan, keys);
-      if (call.json) {
-        profiles.push_back(as_json(plan, keys, states));
-      } else {
-        print(call.out, plan, states);
-      }
-    } catch (const base::Errors& several) {
-      errors.insert(errors.end(), several.all().begin(), several.all().end());
-    } catch (const base::Error& error) {
-      errors.push_back(error);
+  for (auto& [plan, keys] : load_all(call, errors)) {
+    plan.steps.resize(plan::steps_until(plan, call.until));
+    keys.resize(plan.steps.size());
+    const std::vector<plan::StepState> states = look_up(call, plan, keys);
+    if (call.json) {
+      profiles.push_back(as_json(plan, keys, states));
+    } else {
+      print(call.out, plan, states);
     }
   }
   if (!errors.empty()) throw base::Errors(std::move(errors));

@@ -12,6 +12,7 @@
 #include "base/scope_exit.hpp"
 #include "cache/store.hpp"
 #include "cli/verbs.hpp"
+#include "engine/engine.hpp"
 #include "engine/machines.hpp"
 #include "engine/proof_spec.hpp"
 #include "proof/verdict.hpp"
@@ -51,12 +52,13 @@ int hand_over(const std::vector<std::string>& argv) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-int shell(const Invocation& call, const fs::path& image, const profile::Proof& proof) {
-  auto observer = event_observer(call.events, terminal_observer(call.host, call.err, call.quiet));
-  cache::Store store(call.host, call.store);
-  const auto machines = engine::real_machines(call.host, store.root() / "machine");
+int shell(const Invocation& call, const fs::path& image, const profile::Proof& proof,
+          stage::Observer& observer) {
+  const host::Host host = engine::limited(call.host, call.timeout);
+  cache::Store store(host, call.store);
+  const auto machines = engine::real_machines(host, store.root() / "machine");
   const auto accel = machines->choose_accel(call.accel, {});
-  observer->note(accel.why);
+  observer.note(accel.why);
   const auto entry = store.scratch();
 
   proof::BootOptions options;
@@ -70,17 +72,17 @@ int shell(const Invocation& call, const fs::path& image, const profile::Proof& p
   options.scratch = entry.folder() / "shell";
   options.console = entry.folder() / "console.log";
   options.screen = entry.folder() / "screen.png";
-  options.on_doing = [&](std::string_view what) { observer->doing(what); };
+  options.on_doing = [&](std::string_view what) { observer.doing(what); };
   const double begun = call.host.elapsed();
   const auto booted = [&](stage::Observer::How how) {
-    observer->step_ends("boot", how, std::max(0.0, call.host.elapsed() - begun), "");
+    observer.step_ends("boot", how, std::max(0.0, call.host.elapsed() - begun), "");
   };
-  observer->step_begins("boot", fmt::format("Booting {}", image.filename().string()));
+  observer.step_begins("boot", fmt::format("Booting {}", image.filename().string()));
   int status = 0;
   try {
-    status = proof::shell(call.host, options, [&](const std::vector<std::string>& argv) {
+    status = proof::shell(host, options, [&](const std::vector<std::string>& argv) {
       booted(stage::Observer::How::done);
-      observer->note("a shell of root; what is written is gone when it ends");
+      observer.note("a shell of root; what is written is gone when it ends");
       call.out.flush();
       return hand_over(argv);
     });
@@ -89,7 +91,7 @@ int shell(const Invocation& call, const fs::path& image, const profile::Proof& p
     throw;
   }
   if (status == 0) return 0;
-  observer->note(fmt::format("the shell ended with status {}", status));
+  observer.note(fmt::format("the shell ended with status {}", status));
   return static_cast<int>(base::Exit::failed);
 }
 

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "host/host.hpp"
 #include "image/accel.hpp"
+#include "plan/plan.hpp"
 #include "profile/profile.hpp"
 #include "stage/observer.hpp"
 #include "stage/stage_set.hpp"
@@ -58,7 +60,8 @@ int build(const Invocation& call);
 int boot(const Invocation& call);
 // `boot --shell`: boots a throw-away copy of `image` as `proof` says and gives the user a shell of root in
 // it.
-int shell(const Invocation& call, const std::filesystem::path& image, const profile::Proof& proof);
+int shell(const Invocation& call, const std::filesystem::path& image, const profile::Proof& proof,
+          stage::Observer& observer);
 int stages(const Invocation& call);
 int doctor(const Invocation& call);
 
@@ -67,10 +70,18 @@ int doctor(const Invocation& call);
 // such program or kiln is interrupted; then it has ended.
 int hand_over(const std::vector<std::string>& argv);
 
-// Progress: a live line on a terminal, else plain lines; JSON lines when --events asks for them; both at once
-// through tee.
+// A live line on a terminal, else plain lines.
 std::unique_ptr<stage::Observer> terminal_observer(const host::Host& host, std::ostream& err, bool quiet);
-std::unique_ptr<stage::Observer> event_observer(const std::filesystem::path& file,
-                                                std::unique_ptr<stage::Observer> next);
+// Runs `body` with an observer that shows progress to people and, when --events asks for it, writes JSON
+// lines from before it began to how it ended. Returns and throws what `body` does.
+int with_progress(const Invocation& call, const std::function<int(stage::Observer&)>& body);
+
+struct Loaded {
+  plan::Plan plan;
+  std::vector<plan::StepKey> keys;
+};
+// The profiles of the command line, each with all its local inputs, as far as they are sound; all mistakes of
+// the others go to `errors`.
+std::vector<Loaded> load_all(const Invocation& call, std::vector<base::Error>& errors);
 
 }  // namespace kiln::cli

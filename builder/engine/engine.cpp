@@ -101,16 +101,14 @@ std::string BuildReport::json() const {
   for (const auto& verdict : verdicts) all["verdicts"].push_back(nlohmann::json::parse(verdict.json()));
   return all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
 }
-BuildReport build(const host::Host& host, const plan::Plan& plan, cache::Store& store,
-                  const BuildOptions& options, Observer& observer) {
-  // No tool may hang for ever, on a disk that does not answer say.
-  const auto limit =
-      options.timeout.count() > 0 ? options.timeout : image::limits_for(image::Accel::tcg).step;
+
+host::Host limited(const host::Host& host, std::chrono::seconds timeout) {
   host::Host limited = host;
-  limited.runner = host::limited_runner(host.runner, limit);
-  const auto machines = real_machines(limited, store.root() / "machine");
-  return build(limited, plan, plan::make_keys(plan, limited), store, options, observer, *machines);
+  limited.runner = host::limited_runner(
+      host.runner, timeout.count() > 0 ? timeout : image::limits_for(image::Accel::tcg).step);
+  return limited;
 }
+
 BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
                   cache::Store& store, const BuildOptions& options, Observer& observer, Machines& machines) {
   const double begun = host.elapsed();

@@ -59,11 +59,12 @@ struct BuildReport {
 std::vector<plan::StepState> states(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
                                     cache::Store& store);
 
+// `host` with an end to each tool it runs, which may hang, on a disk that does not answer say: `timeout`, or
+// when that is 0 the limit of a step under TCG.
+host::Host limited(const host::Host& host, std::chrono::seconds timeout);
+
 // Builds, proves and publishes. Throws base::Error when a step fails (its trail names the evidence); a failed
 // proof is a report with proven == false, and publishes nothing but its report.
-BuildReport build(const host::Host& host, const plan::Plan& plan, cache::Store& store,
-                  const BuildOptions& options, stage::Observer& observer);
-// The same with keys made already and other machines than the real ones.
 BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
                   cache::Store& store, const BuildOptions& options, stage::Observer& observer,
                   Machines& machines);

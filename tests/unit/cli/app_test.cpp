@@ -45,6 +45,14 @@ TEST_F(AppTest, HelpNamesEveryVerbAndTheExitStatuses) {
   EXPECT_THAT(said.out, HasSubstr("Exit status: 0 done"));
 }
 
+TEST_F(AppTest, HelpIsAWordToo) {
+  EXPECT_EQ(kiln_.run({"help"}).out, kiln_.run({"--help"}).out);
+  EXPECT_EQ(kiln_.run({"help", "build"}).out, kiln_.run({"build", "--help"}).out);
+  EXPECT_EQ(kiln_.run({"help", "biuld"}).err,
+            "error: unknown verb 'biuld', did you mean 'build'?; known are check, plan, build, boot, stages, "
+            "doctor\n");
+}
+
 TEST_F(AppTest, VersionGoesToStdout) {
   const Said said = kiln_.run({"--version"});
   EXPECT_EQ(said.status, 0);

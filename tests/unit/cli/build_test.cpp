@@ -42,6 +42,23 @@ TEST_F(BuildTest, AMistakeInTheLastProfileShowsBeforeTheFirstIsBuilt) {
   EXPECT_FALSE(std::filesystem::exists(store())) << "nothing was begun";
 }
 
+// A file of an earlier build must not be taken for this one's.
+TEST_F(BuildTest, TheEventsSayHowItEndedAlsoWhenNothingWasBegun) {
+  const std::string bad = write("bad.yml", "steps: [{base_debain: }]\n");
+  const std::string events = write("events", "{\"event\":\"ends\",\"exit\":0}\n");
+  EXPECT_EQ(kiln_.run({"build", bad, "--events", events, "--store", store()}).status, 2);
+  std::ifstream file(events);
+  std::string line;
+  ASSERT_TRUE(std::getline(file, line));
+  EXPECT_EQ(json::parse(line)["event"], "begins");
+  ASSERT_TRUE(std::getline(file, line));
+  const json end = json::parse(line);
+  EXPECT_EQ(end["event"], "ends");
+  EXPECT_EQ(end["exit"], 2);
+  EXPECT_THAT(end["error"].get<std::string>(), HasSubstr("did you mean 'base_debian'?"));
+  EXPECT_FALSE(std::getline(file, line));
+}
+
 TEST_F(BuildTest, TwoProfilesOfOneNameWouldBeOneImage) {
   std::filesystem::create_directories(dir_.path() / "b");
   const std::string steps = "steps: [{base_debian: }]\n";

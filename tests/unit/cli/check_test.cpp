@@ -24,10 +24,12 @@ class CheckTest : public testing::Test {
 };
 
 TEST_F(CheckTest, AGoodProfileGetsOneLine) {
-  const std::string file = write("good.yml", "steps: [{base_debian: }, {seal: }]\n");
-  const Said said = kiln_.run({"check", file});
+  const std::string file = write("good.yml", "steps: [{base_debian: }, {seal: }, {export_qcow2: }]\n");
+  const std::string none = write("none.yml", "steps: [{base_debian: }]\n");
+  const Said said = kiln_.run({"check", file, none});
   EXPECT_EQ(said.status, 0);
-  EXPECT_EQ(said.out, file + ": 2 steps, ok\n");
+  EXPECT_EQ(said.out, file + ": 3 steps, ok\n" + none +
+                          ": 1 steps, ok; it exports nothing: a build of it leaves no image\n");
   EXPECT_EQ(said.err, "");
 }
 
@@ -44,7 +46,7 @@ TEST_F(CheckTest, AllMistakesOfAllFilesAreTold) {
   const std::string two = write("two.yml", "steps:\n  - base_debian: {sise: 1}\n  - overlay: {tree: none}\n");
   const Said said = kiln_.run({"check", one, good, two});
   EXPECT_EQ(said.status, 2);
-  EXPECT_EQ(said.out, good + ": 1 steps, ok\n");
+  EXPECT_THAT(said.out, HasSubstr(good + ": 1 steps, ok"));
   EXPECT_EQ(said.err,
             "error: " + one + ":1:9: unknown stage 'base_debain', did you mean 'base_debian'?\n" +
                 "error: " + two + ":2:19: base_debian: unknown option 'sise', did you mean 'size'?\n" +
@@ -57,6 +59,7 @@ TEST_F(CheckTest, JsonListsProfilesOrErrors) {
   EXPECT_EQ(fine["ok"], true);
   EXPECT_EQ(fine["profiles"][0]["profile"], "good");
   EXPECT_EQ(fine["profiles"][0]["steps"], 1);
+  EXPECT_EQ(fine["profiles"][0]["exports"], false);
   const std::string bad = write("bad.yml", "a: 1\nb: 2\nsteps: [{base_debian: }]\n");
   const json wrong = json::parse(kiln_.run({"check", "--json", good, bad}).out);
   EXPECT_EQ(wrong["ok"], false);
