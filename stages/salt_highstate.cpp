@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <fmt/format.h>
+#include <map>
 #include <set>
 
 #include "base/text.hpp"
@@ -12,6 +13,7 @@
 #include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
 #include "stage/workspace.hpp"
+#include "target/apt.hpp"
 #include "target/exec.hpp"
 #include "target/paths.hpp"
 #include "target/private_key.hpp"
@@ -209,6 +211,19 @@ class SaltHighstate : public stage::Stage {
       work.observer().warn(
           fmt::format("the highstate installed {}; add {} to the packages step, where it is faster",
                       base::join(installed, ", "), installed.size() == 1 ? "it" : "them"));
+      record(work, guest, installed);
+    }
+  }
+
+  // What a mirror served ages, also when a state asked it.
+  static void record(stage::Workspace& work, image::System& guest,
+                     const std::vector<std::string>& installed) {
+    target::Apt apt(guest);
+    for (const std::string& release : apt.releases()) work.resolved("release " + release);
+    const std::map<std::string, std::string> versions = apt.installed();
+    for (const std::string& name : installed) {
+      const auto version = versions.find(name);
+      if (version != versions.end()) work.resolved(fmt::format("package {} {}", name, version->second));
     }
   }
 
@@ -258,6 +273,7 @@ const stage::StageType salt_highstate = {
     .kind = stage::Kind::image,
     .place = stage::Place::guest,
     .revision = 1,
+    .resolves = true,
     .options = options,
     .tools = {},
     .make = make,

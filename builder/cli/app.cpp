@@ -35,12 +35,20 @@ constexpr const char* kPlanExamples =
     "Example:\n"
     "  kiln plan ecs-bookworm\n"
     "  kiln plan --until packages --json ./dev.yml\n"
+    "  kiln plan --from salt_highstate ecs-bookworm\n"
     "\n"
     "Tells for each step whether the store has its result (hit) or why it has to be run (miss).";
+constexpr const char* kExplainExamples =
+    "Example:\n"
+    "  kiln explain ecs-bookworm packages\n"
+    "\n"
+    "Tells why a step has to be run: the difference between what its key is made of and what it was made of\n"
+    "in the last build, and which steps below it are missing.";
 constexpr const char* kBuildExamples =
     "Example:\n"
     "  kiln build ecs-bookworm\n"
     "  kiln build --output /srv/images --accel tcg ./dev.yml\n"
+    "  kiln build --from salt_highstate ecs-bookworm\n"
     "\n"
     "Runs what the store lacks, boots the exported file, and publishes it when it is proven: PROFILE.qcow2,\n"
     "image.json, junit.xml, console.log and screen.png in ./out/PROFILE.";
@@ -77,6 +85,7 @@ constexpr const char* kTopExamples =
 constexpr Verb kVerbs[] = {
     {"check", "Reads profiles and tells all their mistakes", kCheckExamples, &check},
     {"plan", "Shows the steps of a profile, and which of them have to run", kPlanExamples, &plan},
+    {"explain", "Tells why a step has to be run", kExplainExamples, &explain},
     {"build", "Builds profiles, boots and proves the result, publishes it", kBuildExamples, &build},
     {"boot", "Boots an image and runs the checks of a profile", kBootExamples, &boot},
     {"stages", "Lists the stages, or explains one", kStagesExamples, &stages},
@@ -85,9 +94,9 @@ constexpr Verb kVerbs[] = {
 
 // What CLI11 stores into; turned into an Invocation once all of it was checked.
 struct Raw {
-  std::string store, output, until, accel = "auto", events, timeout, profile, firmware;
-  bool json = false, quiet = false, no_boot = false, rootless = false, shell = false, schema = false,
-       markdown = false;
+  std::string store, output, until, from, accel = "auto", events, timeout, profile, firmware;
+  bool json = false, quiet = false, no_boot = false, rootless = false, no_cache = false, shell = false,
+       schema = false, markdown = false;
   std::vector<std::string> arguments;
 };
 
@@ -157,6 +166,12 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
         ->required()
         ->type_name("");
   }
+  if (on({"explain"})) {
+    verb.add_option("PROFILE", raw.arguments, "as for plan, and one of its steps")
+        ->required()
+        ->expected(2)
+        ->type_name("STEP");
+  }
   if (on({"boot"})) {
     verb.add_option("IMAGE", raw.arguments, "the disk image to boot")->required()->expected(1)->type_name("");
     value("--profile", raw.profile, "PROFILE",
@@ -169,7 +184,7 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
     verb.add_flag("--schema", raw.schema, "print the JSON Schema of profiles");
     verb.add_flag("--markdown", raw.markdown, "print the table as Markdown");
   }
-  if (on({"plan", "build", "boot", "doctor"})) {
+  if (on({"plan", "explain", "build", "boot", "doctor"})) {
     value("--store", raw.store, "DIR",
           "where layers are kept; default ~/.cache/kiln, for root /var/cache/kiln");
   }
@@ -179,7 +194,11 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
     value("--events", raw.events, "FILE", "write progress to it, one JSON object a line");
     value("--timeout", raw.timeout, "TIME", "limit of a step or boot, such as 90s, 15m or 2h");
   }
-  if (on({"plan", "build"})) value("--until", raw.until, "STEP", "stop behind this step");
+  if (on({"plan", "build"})) {
+    value("--until", raw.until, "STEP", "stop behind this step");
+    value("--from", raw.from, "STEP", "run this step and all behind it again, whatever the store has");
+    verb.add_flag("--no-cache", raw.no_cache, "run all steps again; downloads are kept");
+  }
   if (on({"build", "boot", "doctor"})) {
     value("--accel", raw.accel, "auto|kvm|tcg", "auto takes KVM when it is proven to run a kernel");
   }
@@ -276,6 +295,8 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
   if (!raw.firmware.empty()) one_of("--firmware", raw.firmware, {"bios", "uefi"});
   if (raw.shell && (raw.json || !raw.output.empty()))
     throw usage("--shell gives no results").hint("leave out --json and --output");
+  if (raw.no_cache && !raw.from.empty())
+    throw usage("--no-cache runs all steps and --from some").hint("leave out one of them");
   Invocation call(host, stages, out, err, finished);
   call.program = program;
   const bool needs_store = parser.get_option_no_throw("--store") != nullptr;
@@ -284,6 +305,8 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
   call.store_given = !raw.store.empty();
   call.output = raw.output;
   call.until = raw.until;
+  call.from = raw.from;
+  call.no_cache = raw.no_cache;
   call.accel = raw.accel == "kvm"   ? image::Wish::kvm
                : raw.accel == "tcg" ? image::Wish::tcg
                                     : image::Wish::automatic;

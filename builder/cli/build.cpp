@@ -117,6 +117,7 @@ int build_all(const Invocation& call, stage::Observer& observer) {
     else
       options.output = all.size() == 1 ? call.output : call.output / plan.profile.name;
     options.until = call.until;
+    options.from = forced_from(call, plan);
     options.accel = call.accel;
     options.timeout = call.timeout;
     options.boot = call.boot;

@@ -1,4 +1,8 @@
+#include <fmt/format.h>
+
+#include "cache/store.hpp"
 #include "cli/verbs.hpp"
+#include "engine/engine.hpp"
 
 namespace kiln::cli {
 
@@ -7,7 +11,11 @@ std::vector<Loaded> load_all(const Invocation& call, std::vector<base::Error>& e
   for (const std::string& name : call.arguments) {
     try {
       plan::Plan plan = plan::load_plan(profile::find_profile(name, call.share), call.stages);
-      static_cast<void>(plan::steps_until(plan, call.until));
+      if (plan::step_from(plan, call.from) >= plan::steps_until(plan, call.until) && !call.from.empty())
+        throw base::Error(
+            fmt::format("--from: '{}' comes after '{}', behind which --until stops", call.from, call.until),
+            base::Exit::usage)
+            .hint("let --until name a later step");
       // Keys read every local file a step names: what cannot be read shows here and not in the middle of a
       // build.
       std::vector<plan::StepKey> keys = plan::make_keys(plan, call.host);
@@ -19,6 +27,21 @@ std::vector<Loaded> load_all(const Invocation& call, std::vector<base::Error>& e
     }
   }
   return all;
+}
+
+std::vector<plan::StepState> look_up(const Invocation& call, const plan::Plan& plan,
+                                     const std::vector<plan::StepKey>& keys) {
+  std::error_code code;
+  if (std::filesystem::exists(call.store, code)) {
+    cache::Store store(call.host, call.store);
+    return engine::states(plan, keys, store, forced_from(call, plan), call.host.now());
+  }
+  // No store yet: looking must not make one.
+  return {plan.steps.size(), {.hit = false, .why = "never built", .last_seconds = -1}};
+}
+
+std::string forced_from(const Invocation& call, const plan::Plan& plan) {
+  return call.no_cache ? plan.steps.front().id : call.from;
 }
 
 }  // namespace kiln::cli

@@ -7,22 +7,10 @@
 #include "base/size.hpp"
 #include "base/text.hpp"
 #include "cli/verbs.hpp"
-#include "engine/engine.hpp"
 
 namespace kiln::cli {
 
 namespace {
-
-std::vector<plan::StepState> look_up(const Invocation& call, const plan::Plan& plan,
-                                     const std::vector<plan::StepKey>& keys) {
-  std::error_code code;
-  if (std::filesystem::exists(call.store, code)) {
-    cache::Store store(call.host, call.store);
-    return engine::states(plan, keys, store);
-  }
-  // No store yet: looking must not make one.
-  return {plan.steps.size(), {.hit = false, .why = "never built", .last_seconds = -1}};
-}
 
 nlohmann::ordered_json as_json(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
                                const std::vector<plan::StepState>& states) {

@@ -36,6 +36,8 @@ struct Invocation {
   bool store_given = false;      // by --store
   std::filesystem::path output;  // empty: ./out/PROFILE
   std::string until;
+  std::string from;
+  bool no_cache = false;  // from the first step
   image::Wish accel = image::Wish::automatic;
   bool json = false;
   std::filesystem::path events;
@@ -56,6 +58,7 @@ struct Invocation {
 // Each returns an exit status of the contract and throws base::Error.
 int check(const Invocation& call);
 int plan(const Invocation& call);
+int explain(const Invocation& call);
 int build(const Invocation& call);
 int boot(const Invocation& call);
 // `boot --shell`: boots a throw-away copy of `image` as `proof` says and gives the user a shell of root in
@@ -83,5 +86,10 @@ struct Loaded {
 // The profiles of the command line, each with all its local inputs, as far as they are sound; all mistakes of
 // the others go to `errors`.
 std::vector<Loaded> load_all(const Invocation& call, std::vector<base::Error>& errors);
+// Hit or miss of each step in the store, which need not be there.
+std::vector<plan::StepState> look_up(const Invocation& call, const plan::Plan& plan,
+                                     const std::vector<plan::StepKey>& keys);
+// The step from which on all are run, whatever the store has; "" = those that miss.
+std::string forced_from(const Invocation& call, const plan::Plan& plan);
 
 }  // namespace kiln::cli

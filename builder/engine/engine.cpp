@@ -117,7 +117,8 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
   report.profile = plan.profile.name;
 
   const std::size_t end = plan::steps_until(plan, options.until);
-  auto found = look_up(plan, keys, store);
+  const Rules rules{plan::step_from(plan, options.from), host.now()};
+  auto found = look_up(plan, keys, store, rules);
   const bool runs = std::any_of(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(end),
                                 [](const Found& one) { return !one.hit; });
   if (std::any_of(plan.steps.begin(), plan.steps.begin() + static_cast<std::ptrdiff_t>(end),
@@ -159,7 +160,7 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
     if (!layer && step.type->reuse == stage::Reuse::cache) {
       lock = lock_step(session, step, key.key);
       // Somebody else may have built it meanwhile.
-      layer = store.find_layer(key.key, parent ? parent->id : "");
+      layer = find_layer(plan, keys, next, parent ? parent->id : "", store, rules);
     }
     if (layer) {
       row.reused = true;
@@ -194,7 +195,7 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
     if (!found[next].artifact && step.type->reuse == stage::Reuse::cache) {
       const auto whole = artifact_key(plan.profile.name, key.key, layers.back().id);
       lock = lock_step(session, step, whole);
-      found[next].artifact = store.find_artifact(whole);
+      if (next < rules.from) found[next].artifact = store.find_artifact(whole);
     }
     if (found[next].artifact) {
       made.artifact = *std::move(found[next].artifact);

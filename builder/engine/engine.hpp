@@ -20,6 +20,7 @@ namespace kiln::engine {
 struct BuildOptions {
   std::filesystem::path output;  // directory of the results
   std::string until;             // stop behind this step id; "" = all
+  std::string from;              // run this step and all behind it, whatever the store has; "" = what misses
   image::Wish accel = image::Wish::automatic;
   std::chrono::seconds timeout{0};  // of a step; 0: the default of rule 13
   bool boot = true;                 // false: "unproven"
@@ -55,9 +56,10 @@ struct BuildReport {
   [[nodiscard]] bool refuted() const { return !verdicts.empty() && !proven; }
 };
 
-// States for `kiln plan`: which steps are hits in this store. Touches no network and no disk image.
+// States for `kiln plan`: which steps are hits in this store at `now` (wall clock, seconds), from step `from`
+// on none. Touches no network and no disk image.
 std::vector<plan::StepState> states(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
-                                    cache::Store& store);
+                                    cache::Store& store, const std::string& from, std::int64_t now);
 
 // `host` with an end to each tool it runs, which may hang, on a disk that does not answer say: `timeout`, or
 // when that is 0 the limit of a step under TCG.

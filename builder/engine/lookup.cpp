@@ -1,6 +1,8 @@
 #include "engine/lookup.hpp"
 
+#include <fmt/format.h>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/digest.hpp"
@@ -20,6 +22,14 @@ std::string without_parent(const std::string& text) {
   return rest;
 }
 
+// What the step got of it is in the layer; a highstate that installed nothing depends on no mirror.
+bool asked_a_mirror(const cache::Layer& layer) {
+  const auto info = nlohmann::json::parse(layer.info, nullptr, false);
+  return info.is_object() && info.contains("resolved") && !info["resolved"].empty();
+}
+
+constexpr std::int64_t kDay = 86'400;
+
 std::string explain_miss(const std::string& text, const cache::Store::KeyRecord* before, bool parent_missed) {
   if (before == nullptr) return "never built";
   const auto was = without_parent(before->text);
@@ -33,8 +43,27 @@ std::string explain_miss(const std::string& text, const cache::Store::KeyRecord*
 std::string artifact_key(const std::string& profile, const std::string& key, const std::string& layer) {
   return base::sha256("artifact\n" + profile + "\n" + key + "\n" + layer + "\n");
 }
+
+std::optional<cache::Layer> find_layer(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
+                                       std::size_t index, const std::string& parent, cache::Store& store,
+                                       const Rules& rules, std::string* why) {
+  if (index >= rules.from) {
+    if (why != nullptr) *why = "forced";
+    return std::nullopt;
+  }
+  auto layer = store.find_layer(keys[index].key, parent, why);
+  if (!layer || !plan.steps[index].type->resolves || !plan.profile.fresh || !asked_a_mirror(*layer))
+    return layer;
+  const std::int64_t age = rules.now - layer->built;
+  if (age < 0 || age / kDay < *plan.profile.fresh) return layer;  // below 0: the clock was set back since
+  const std::int64_t days = age / kDay;
+  if (why != nullptr)
+    *why = days == 0 ? "resolved today" : fmt::format("resolved {} day{} ago", days, days == 1 ? "" : "s");
+  return std::nullopt;
+}
+
 std::vector<Found> look_up(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
-                           cache::Store& store) {
+                           cache::Store& store, const Rules& rules) {
   std::map<std::string, cache::Store::KeyRecord> before;
   for (auto& record : store.last_keys(plan.profile.name)) before[record.step] = record;
   std::vector<Found> all;
@@ -49,12 +78,15 @@ std::vector<Found> look_up(const plan::Plan& plan, const std::vector<plan::StepK
     if (step.type->reuse == stage::Reuse::never) {
       found.why = "never kept";
     } else if (step.type->kind == Kind::artifact) {
-      if (!missed) found.artifact = store.find_artifact(artifact_key(plan.profile.name, key.key, parent));
+      if (i >= rules.from)
+        found.why = missed ? "parent missed" : "forced";
+      else if (!missed)
+        found.artifact = store.find_artifact(artifact_key(plan.profile.name, key.key, parent));
       found.hit = found.artifact.has_value();
       if (found.hit) found.last_seconds = found.artifact->seconds;
     } else {
       if (!missed) {
-        found.layer = store.find_layer(key.key, parent, &found.why);
+        found.layer = find_layer(plan, keys, i, parent, store, rules, &found.why);
         found.hit = found.layer.has_value();
       } else if (store.known(key.key)) {
         found.why = "parent missed";
@@ -73,9 +105,10 @@ std::vector<Found> look_up(const plan::Plan& plan, const std::vector<plan::StepK
 }
 
 std::vector<plan::StepState> states(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
-                                    cache::Store& store) {
+                                    cache::Store& store, const std::string& from, std::int64_t now) {
   std::vector<plan::StepState> all;
-  for (auto& found : look_up(plan, keys, store)) {
+  const Rules rules{plan::step_from(plan, from), now};
+  for (auto& found : look_up(plan, keys, store, rules)) {
     plan::StepState state;
     state.hit = found.hit;
     if (!found.hit) state.why = std::move(found.why);

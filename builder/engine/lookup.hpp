@@ -1,6 +1,8 @@
 // Hit or miss: which steps of a plan are in the store, and why the others are not (engine rules 1 and 8).
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -9,6 +11,12 @@
 #include "plan/plan.hpp"
 
 namespace kiln::engine {
+
+// What makes a miss of a layer that is there.
+struct Rules {
+  std::size_t from = static_cast<std::size_t>(-1);  // place of the first step that is run whatever is there
+  std::int64_t now = 0;                             // wall clock, seconds
+};
 
 struct Found {
   bool hit = false;
@@ -21,8 +29,14 @@ struct Found {
 // An export is of a step's key and of the very bytes it read; its files are called after the profile.
 std::string artifact_key(const std::string& profile, const std::string& key, const std::string& layer);
 
+// The newest layer of step `index` on `parent` that is intact and of use by `rules`. `why`, of a miss: see
+// Store::find_layer, or "forced", or "resolved 9 days ago" by the profile's `fresh` (engine rule 4).
+std::optional<cache::Layer> find_layer(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
+                                       std::size_t index, const std::string& parent, cache::Store& store,
+                                       const Rules& rules, std::string* why = nullptr);
+
 // One for each step, from the base forward: a child is a hit only on the id of the layer just found.
 std::vector<Found> look_up(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
-                           cache::Store& store);
+                           cache::Store& store, const Rules& rules);
 
 }  // namespace kiln::engine

@@ -197,18 +197,25 @@ Plan load_plan(const std::filesystem::path& file, const stage::StageSet& stages)
   throw base::Errors(std::move(errors));
 }
 
-std::size_t steps_until(const Plan& plan, const std::string& id) {
-  if (id.empty()) return plan.steps.size();
+std::size_t find_step(const Plan& plan, const std::string& id, std::string_view who) {
   std::vector<std::string> ids;
   ids.reserve(plan.steps.size());
   for (const PlannedStep& step : plan.steps) ids.push_back(step.id);
   const auto found = std::find(ids.begin(), ids.end(), id);
-  if (found != ids.end()) return static_cast<std::size_t>(found - ids.begin()) + 1;
+  if (found != ids.end()) return static_cast<std::size_t>(found - ids.begin());
   const std::string guess = base::did_you_mean(id, ids);
-  throw Error(fmt::format("--until: {} has no step '{}'{}", plan.profile.name, id,
+  throw Error(fmt::format("{}: {} has no step '{}'{}", who, plan.profile.name, id,
                           guess.empty() ? "" : fmt::format(", did you mean '{}'?", guess)),
               Exit::usage)
       .hint("known are " + base::join(ids, ", "));
+}
+
+std::size_t steps_until(const Plan& plan, const std::string& id) {
+  return id.empty() ? plan.steps.size() : find_step(plan, id, "--until") + 1;
+}
+
+std::size_t step_from(const Plan& plan, const std::string& id) {
+  return id.empty() ? plan.steps.size() : find_step(plan, id, "--from");
 }
 
 }  // namespace kiln::plan

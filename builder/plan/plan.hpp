@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "host/host.hpp"
@@ -50,12 +51,16 @@ std::vector<StepKey> make_keys(const Plan& plan, const host::Host& host);
 // How many of the plan's steps are run with --until `id`, all for "". Throws base::Error (Exit::usage) with a
 // guess when no step has that id.
 std::size_t steps_until(const Plan& plan, const std::string& id);
+// Place of the step that --from `id` begins with, the number of steps for "". Throws like steps_until.
+std::size_t step_from(const Plan& plan, const std::string& id);
+// Place of the step `id`. Throws like steps_until, as told by `who`.
+std::size_t find_step(const Plan& plan, const std::string& id, std::string_view who);
 
 // `kiln plan` for people: a line a step, "id  hit|miss  text  reason".
 struct StepState {
   bool hit = false;
-  std::string why;  // of a miss: never built, input changed (which), revision, parent missed, evicted,
-                    // damaged
+  std::string why;  // of a miss: never built, input changed (which), revision, parent missed, too old,
+                    // evicted, damaged, forced
   double last_seconds = -1;
 };
 

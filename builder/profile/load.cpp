@@ -16,7 +16,8 @@ using base::Where;
 
 namespace {
 
-const std::vector<std::string> kProfileKeys = {"name", "description", "extends", "guest", "steps", "proof"};
+const std::vector<std::string> kProfileKeys = {"name",  "description", "extends", "guest",
+                                               "fresh", "steps",       "proof"};
 const std::vector<std::string> kGuestKeys = {"memory", "cpus"};
 const std::vector<std::string> kProofKeys = {"firmware", "memory", "cpus",  "units",
                                              "may_fail", "ports",  "files", "commands"};
@@ -93,6 +94,7 @@ class Loader {
       if (auto text = node->as_text("description", errors_)) profile.description = *text;
     }
     if (auto node = root.take("guest")) read_guest(*node, profile.guest);
+    if (auto node = root.take("fresh")) read_fresh(*node, profile);
     const std::size_t before_steps = errors_.size();
     if (auto node = root.take("steps")) {
       read_steps(*node, profile, extends);
@@ -104,6 +106,20 @@ class Loader {
     if (auto node = root.take("proof")) read_proof(*node, profile.proof);
     root.leftovers("unknown key", kProfileKeys, errors_);
     return profile;
+  }
+
+  void read_fresh(const Node& node, Profile& profile) {
+    std::vector<Error> ignored;
+    if (const auto text = node.as_text("fresh", ignored); text && *text == "pinned") {
+      profile.fresh = std::nullopt;
+    } else if (const auto days = node.as_number("fresh", 0, kMostFreshDays, ignored)) {
+      profile.fresh = static_cast<int>(*days);
+    } else {
+      errors_.push_back(
+          wrong(node.where(),
+                fmt::format("fresh: expected 'pinned' or a number of days from 0 to {}", kMostFreshDays))
+              .hint("7 when it is not given; 'pinned' where mirrors serve the same for ever"));
+    }
   }
 
   void read_name(Node& root, Profile& profile) {

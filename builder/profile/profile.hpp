@@ -64,6 +64,10 @@ struct Proof {
   std::vector<CommandCheck> commands;
 };
 
+// How long what a mirror gave is good for, in days.
+inline constexpr int kFreshDays = 7;
+inline constexpr int kMostFreshDays = 36'500;
+
 struct Guest {
   std::uint64_t memory = 2ULL << 30;  // of build guests; in the key
   int cpus = 2;
@@ -74,6 +78,9 @@ struct Profile {
   std::string description;
   std::filesystem::path file;
   Guest guest;
+  // Days after which the layer of a stage that asks a mirror what is newest is made again; nullopt: `pinned`,
+  // never. A rule for looking up, in no key.
+  std::optional<int> fresh = kFreshDays;
   std::vector<Step> steps;
   bool all_steps = true;  // false: some could not be read, so that nothing can be said about their order
   Proof proof;

@@ -258,6 +258,13 @@ std::string schema(const StageSet& stages) {
       {"guest", described(object(machine("Memory of the guest that builds; part of the key.",
                                          "Its processors; part of the key.")),
                           "The machine that builds.")},
+      {"fresh",
+       described({{"oneOf",
+                   {{{"const", "pinned"}},
+                    {{"type", "integer"}, {"minimum", 0}, {"maximum", profile::kMostFreshDays}}}}},
+                 fmt::format("Days after which what a mirror gave is asked for again, default {}; 'pinned' "
+                             "where mirrors serve the same for ever.",
+                             profile::kFreshDays))},
       {"steps", described(list_of(step_schema(stages)),
                           "Base, then what changes the image, then what is made of it.")},
       {"proof", proof_schema()}};

@@ -62,6 +62,18 @@ TEST_F(PlanVerbTest, AnUnknownStepGetsAGuess) {
       HasSubstr("--until: p has no step 'sael', did you mean 'seal'?; known are base, seal, export_qcow2"));
 }
 
+TEST_F(PlanVerbTest, AForcedStepIsOneOfThePlan) {
+  Said said = kiln_.run({"plan", "--store", store(), "--from", "sael", profile()});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("--from: p has no step 'sael', did you mean 'seal'?"));
+  said = kiln_.run({"plan", "--store", store(), "--from", "export_qcow2", "--until", "seal", profile()});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("--from: 'export_qcow2' comes after 'seal', behind which --until stops"));
+  said = kiln_.run({"plan", "--store", store(), "--from", "seal", "--no-cache", profile()});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("--no-cache runs all steps and --from some; leave out one of them"));
+}
+
 TEST_F(PlanVerbTest, JsonHasAKeyAndAReasonForEachStep) {
   const json object = json::parse(kiln_.run({"plan", "--json", "--store", store(), profile()}).out);
   EXPECT_EQ(object["ok"], true);

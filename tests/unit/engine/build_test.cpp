@@ -99,6 +99,67 @@ TEST(Build, AChangedStepRebuildsItselfAndWhatStandsOnIt) {
   EXPECT_EQ(back, first);
 }
 
+TEST(Build, ForcedStepsAreRunAgainWhateverTheStoreHas) {
+  World world;
+  world.usual();
+  const auto first = layers(world.build());
+  world.options.from = "one";
+  EXPECT_THAT(whys(world), ElementsAre("hit", "forced", "parent missed", "parent missed"));
+  const auto report = world.build();
+  EXPECT_THAT(world.ran, ElementsAre("one", "two", "export"));
+  EXPECT_EQ(report.steps[1].why, "forced");
+  const auto second = layers(report);
+  EXPECT_EQ(second[0], first[0]);
+  EXPECT_NE(second[1], first[1]);
+  EXPECT_NE(second[2], first[2]);
+  // What they made is what later builds find.
+  world.options.from = "";
+  EXPECT_EQ(layers(world.build()), second);
+  EXPECT_THAT(world.ran, IsEmpty());
+
+  world.options.from = "export";
+  EXPECT_THAT(whys(world), ElementsAre("hit", "hit", "hit", "forced"));
+  world.build();
+  EXPECT_THAT(world.ran, ElementsAre("export"));
+}
+
+TEST(Build, WhatAMirrorServedAges) {
+  constexpr std::int64_t kDay = 86'400;
+  World world;
+  world.base("base", "1", [](stage::Workspace& work) {
+    work.resolved("release 0 bookworm_InRelease");
+    host::write_file(work.new_disk(), "base\n");
+  });
+  world.image("one", "1");
+  const auto first = layers(world.build());
+  world.clock += 6 * kDay;
+  EXPECT_THAT(whys(world), ElementsAre("hit", "hit"));
+  world.clock += 3 * kDay;
+  EXPECT_THAT(whys(world), ElementsAre("resolved 9 days ago", "parent missed"));
+  world.plan.profile.fresh = std::nullopt;
+  EXPECT_THAT(whys(world), ElementsAre("hit", "hit")) << "pinned";
+  world.plan.profile.fresh = 30;
+  EXPECT_THAT(whys(world), ElementsAre("hit", "hit"));
+  world.plan.profile.fresh = 7;
+  const auto second = layers(world.build());
+  EXPECT_THAT(world.ran, ElementsAre("base", "one"));
+  EXPECT_NE(second, first);
+  world.clock -= 300 * kDay;
+  EXPECT_THAT(whys(world), ElementsAre("hit", "hit")) << "a clock set back makes nothing old";
+  world.plan.profile.fresh = 0;
+  EXPECT_THAT(whys(world), ElementsAre("hit", "hit")) << "nor so";
+  world.clock += 300 * kDay;
+  EXPECT_THAT(whys(world), ElementsAre("resolved today", "parent missed"));
+}
+
+TEST(Build, WhatNoMirrorServedDoesNotAge) {
+  World world;
+  world.base("base", "1");
+  world.build();
+  world.clock += 86'400L * 1000;
+  EXPECT_THAT(whys(world), ElementsAre("hit"));
+}
+
 TEST(Build, ADamagedMiddleLayerComesBackUnderANewIdAndSoDoesItsChild) {
   World world;
   world.usual();

@@ -173,7 +173,12 @@ stage::StageType type(std::string_view name, stage::Kind kind, stage::Place plac
   return made;
 }
 
-const stage::StageType kBase = type("fake_base", stage::Kind::base, stage::Place::offline);
+stage::StageType base_type() {
+  auto made = type("fake_base", stage::Kind::base, stage::Place::offline);
+  made.resolves = true;
+  return made;
+}
+const stage::StageType kBase = base_type();
 const stage::StageType kImage = type("fake_image", stage::Kind::image, stage::Place::native_or_guest);
 const stage::StageType kGuest = type("fake_guest", stage::Kind::image, stage::Place::guest);
 const stage::StageType kArtifact = type("fake_export", stage::Kind::artifact, stage::Place::offline);
@@ -339,7 +344,7 @@ BuildReport World::build() {
 }
 std::vector<plan::StepState> World::states() {
   cache::Store store(host, root);
-  return engine::states(plan, keys(), store);
+  return engine::states(plan, keys(), store, options.from, clock);
 }
 std::string World::layer_text(const std::string& id) const {
   return host::read_file(root / "layers" / id / "image.qcow2");

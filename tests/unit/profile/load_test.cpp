@@ -46,6 +46,17 @@ class LoadTest : public testing::Test {
   std::vector<base::Error> errors_;
 };
 
+TEST_F(LoadTest, FreshIsDaysOrPinned) {
+  EXPECT_EQ(load_text("steps: [{seal: }]\n").fresh, 7);
+  EXPECT_EQ(load_text("fresh: 0\nsteps: [{seal: }]\n").fresh, 0);
+  EXPECT_EQ(load_text("fresh: pinned\nsteps: [{seal: }]\n").fresh, std::nullopt);
+  EXPECT_THAT(said(), testing::IsEmpty());
+  load_text("fresh: -1\nsteps: [{seal: }]\n");
+  EXPECT_THAT(said(),
+              ElementsAre(HasSubstr(
+                  "p.yml:1:8: fresh: expected 'pinned' or a number of days from 0 to 36500; 7 when")));
+}
+
 TEST_F(LoadTest, ReadsEveryKey) {
   const Profile profile = load_text(R"(
 name: one

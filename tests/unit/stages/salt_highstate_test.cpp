@@ -111,10 +111,14 @@ TEST_F(SaltHighstateTest, PackagesThatWereStillMissingAreNamed) {
   nlohmann::json output = nlohmann::json::parse(recorded("failed.json"));
   for (auto& [tag, state] : output["local"].items()) state["result"] = true;
   answer(output.dump());
+  work.fake_guest.on({"find", "/var/lib/apt/lists"},
+                     fakes::printed("0a1b  /var/lib/apt/lists/a_dists_b_InRelease\n"));
+  work.fake_guest.on({"dpkg-query"}, fakes::printed("ii  nginx 1.22.1-9\nii  tree 2.1.0-1\n"));
   EXPECT_EQ(run(), "no error");
   EXPECT_EQ(work.seen.warnings,
             std::vector<std::string>{
                 "the highstate installed tree; add it to the packages step, where it is faster"});
+  EXPECT_EQ(work.resolutions, (std::vector<std::string>{"release 0a1b b_InRelease", "package tree 2.1.0-1"}));
 }
 
 TEST_F(SaltHighstateTest, RenderErrorsComeWithWhatSaltLogged) {
