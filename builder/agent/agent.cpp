@@ -14,6 +14,7 @@
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/random.h>
 #include <net/if.h>
 #include <net/route.h>
 #include <netinet/in.h>
@@ -437,6 +438,30 @@ void reap() {
   }
 }
 
+// The guest was asleep in a file: its clock stands where it was saved, and every guest resumed from that file
+// would draw the same random numbers.
+void wake(const unsigned char* bytes, std::size_t size) {
+  if (size < 8) return;
+  timespec now{};
+  now.tv_sec = static_cast<time_t>(static_cast<std::uint64_t>(get_u32(bytes)) |
+                                   static_cast<std::uint64_t>(get_u32(bytes + 4)) << 32);
+  if (clock_settime(CLOCK_REALTIME, &now) != 0) tell("clock: %s", strerror(errno));
+  // A rand_pool_info: entropy in bits, size in bytes, the bytes.
+  struct {
+    int entropy_count;
+    int buf_size;
+    unsigned char bytes[256];
+  } pool{};
+  const std::size_t count = size - 8 < sizeof pool.bytes ? size - 8 : sizeof pool.bytes;
+  memcpy(pool.bytes, bytes + 8, count);
+  pool.entropy_count = static_cast<int>(count) * 8;
+  pool.buf_size = static_cast<int>(count);
+  const int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
+  if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) != 0 || ioctl(fd, RNDRESEEDCRNG) != 0)
+    tell("randomness: %s", strerror(errno));
+  if (fd >= 0) close(fd);
+}
+
 void handle(const Header& header, unsigned char* bytes) {
   switch (header.type) {
     case Type::ping:
@@ -446,6 +471,10 @@ void handle(const Header& header, unsigned char* bytes) {
     case Type::release:
       give_back();
       send(Type::pong, header.id, bytes, header.length);
+      break;
+    case Type::wake:
+      wake(bytes, header.length);
+      send(Type::pong, header.id, nullptr, 0);
       break;
     case Type::exec:
       start(header.id, reinterpret_cast<char*>(bytes), header.length);

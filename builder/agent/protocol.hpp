@@ -31,6 +31,7 @@ enum class Type : std::uint8_t {
   end_input = 4,  // close stdin
   cancel = 5,     // SIGTERM, then SIGKILL to the command's process group
   release = 6,    // take back what was laid over /etc; answered by pong
+  wake = 7,       // after a resume: u64 seconds since the epoch, then bytes of randomness; answered by pong
   // agent to kiln
   pong = 0x81,
   out = 0x82,

@@ -28,10 +28,13 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr std::array kFolders = {"layers", "stages",   "artifacts", "keys", "verdicts",
-                                 "blobs",  "packages", "failed",    "tmp"};
+constexpr std::array kFolders = {"layers", "stages",   "artifacts", "keys",    "verdicts",
+                                 "blobs",  "packages", "failed",    "settled", "tmp"};
 constexpr std::size_t kKeptFailures = 20;
 constexpr std::size_t kKeptKeys = 20;
+// Each takes some 200 MiB; what a developer goes back and forth between is few.
+constexpr std::size_t kKeptSettled = 4;
+constexpr std::array kSettledFiles = {"disk.qcow2", "memory.zst", "vmlinuz", "initrd"};
 
 // What a failed call means when the store is made or written. A full file system is named, with what is free
 // on it; for all else another place is asked for.
@@ -661,6 +664,81 @@ Artifact Store::keep_artifact(const std::string& key, const fs::path& folder, do
   return artifact;
 }
 
+// ---- settled guests
+
+std::optional<Settled> Store::find_settled(const std::string& layer) {
+  const std::string place = "settled/" + component(layer);
+  const auto info = read_json(root_ / place / "info.json");
+  if (!info) return std::nullopt;
+  Settled settled;
+  settled.folder = root_ / place;
+  try {
+    settled.machine = info->at("machine").get<std::string>();
+    settled.root = info->at("root").get<std::string>();
+    for (const auto* name : kSettledFiles) {
+      const auto& file = info->at("files").at(name);
+      if (unchanged(fmt::format("{}/{}", place, name), file.at("sha256").get<std::string>(),
+                    file.at("size").get<std::uint64_t>()))
+        continue;
+      drop_settled(layer);
+      return std::nullopt;
+    }
+  } catch (const json::exception&) {
+    drop_settled(layer);
+    return std::nullopt;
+  }
+  touch(settled.folder);
+  return settled;
+}
+
+Settled Store::keep_settled(const std::string& layer, Settled made) {
+  // Put together in a tmp/ of its own, as deep as its place, so that disk.qcow2 finds its layer from either.
+  auto entry = begin();
+  const std::string place = "settled/" + component(layer);
+  std::map<std::string, Stamp> stamps;
+  json files = json::object();
+  for (const auto* name : kSettledFiles) {
+    host::rename_synced(made.folder / name, entry.folder() / name);
+    ::chmod((entry.folder() / name).c_str(), 0444);
+    host::sync_path(entry.folder() / name);
+    const auto stamp = digest(entry.folder() / name);
+    files[name] = {{"sha256", stamp.sha256}, {"size", stamp.size}};
+    stamps[fmt::format("{}/{}", place, name)] = stamp;
+  }
+  const json info = {{"layer", layer},
+                     {"machine", made.machine},
+                     {"root", made.root},
+                     {"built", host_.now()},
+                     {"files", files}};
+  host::write_file(entry.folder() / "info.json",
+                   info.dump(2, ' ', false, json::error_handler_t::replace) + "\n", 0444);
+  settle(entry.folder());
+
+  const auto lock = take_lock();
+  const fs::path to = root_ / place;
+  std::error_code ignored;
+  if (fs::exists(to, ignored)) remove_tree(to);
+  ::unlink((entry.folder() / ".lock").c_str());
+  host::rename_synced(entry.folder(), to);
+  entry.folder_.clear();
+  keep_stamps(stamps);
+  touch(to);
+  made.folder = to;
+  auto all = children(root_ / "settled");
+  std::stable_sort(all.begin(), all.end(),
+                   [](const fs::path& a, const fs::path& b) { return mtime_of(a) > mtime_of(b); });
+  // One that is being resumed is copied from first; what a copy has open stays readable.
+  for (std::size_t i = kKeptSettled; i < all.size(); ++i)
+    if (!used_.contains(all[i])) remove_tree(all[i]);
+  return made;
+}
+
+void Store::drop_settled(const std::string& layer) {
+  if (!writable_) return;
+  const auto lock = take_lock();
+  remove_tree(root_ / "settled" / component(layer));
+}
+
 fs::path Store::keep_failure(const std::string& name, const fs::path& evidence) {
   const auto lock = take_lock();
   fs::path to = root_ / "failed" / component(name);
@@ -722,6 +800,7 @@ std::uint64_t Store::trim(std::uint64_t bytes) {
     ++children_of[item.parent];
     items.push_back(std::move(item));
   }
+  for (const auto& path : children(root_ / "settled")) items.push_back({path, 0, room_of(path), "", ""});
   for (const auto& path : children(root_ / "artifacts"))
     items.push_back({path, mtime_of(path), room_of(path), "", ""});
   for (const auto& path : children(root_ / "blobs"))

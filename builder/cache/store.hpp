@@ -6,6 +6,9 @@
 //   artifacts/<key>/{files/,info.json}        exports of a key, so that they need not be made again
 //   keys/<profile>/<n>.json                   key texts of the last 20 builds
 //   verdicts/<sha256>-<firmware>.json         and .console.log, .screen.png of the boot that gave it
+//   settled/<layer id>/{disk.qcow2,memory.zst,vmlinuz,initrd,machine.txt,info.json}
+//                                             a guest that booted from that layer and had settled; a
+//                                             by-product, the first to go
 //   blobs/<sha256>  packages/<kind>/  failed/<name>/  tmp/<uuid>/  stamps.json  lock  users
 //
 // The store is 0700 and belongs to one user. A tmp/<uuid> is flocked while its owner lives; the next run
@@ -57,6 +60,17 @@ struct Artifact {
   std::vector<File> list;  // sorted by name
   double seconds = 0;
   std::string info;  // the whole of info.json
+};
+
+// A booted guest that was kept: by its files and by what was said of it.
+struct Settled {
+  std::filesystem::path folder;
+  std::string machine;  // what whoever resumes it has to agree on
+  std::string root;     // as the kernel's root= has it
+  [[nodiscard]] std::filesystem::path disk() const { return folder / "disk.qcow2"; }
+  [[nodiscard]] std::filesystem::path memory() const { return folder / "memory.zst"; }
+  [[nodiscard]] std::filesystem::path kernel() const { return folder / "vmlinuz"; }
+  [[nodiscard]] std::filesystem::path initrd() const { return folder / "initrd"; }
 };
 
 class Store;
@@ -146,6 +160,12 @@ class Store {
   // `info` is a JSON object merged into info.json. An artifact the key has already gives way to the new one.
   Artifact keep_artifact(const std::string& key, const std::filesystem::path& folder, double seconds,
                          const std::string& info);
+  // The guest kept of a layer, all its files intact by rule 6; a damaged one is removed.
+  std::optional<Settled> find_settled(const std::string& layer);
+  // Takes over the files of a Settled from `folder` (on the store's file system, by rename). Only the newest
+  // `kKeptSettled` stay.
+  Settled keep_settled(const std::string& layer, Settled made);
+  void drop_settled(const std::string& layer);
   // Moves or copies a failed step's evidence below failed/, keeps the newest 20, returns the folder.
   std::filesystem::path keep_failure(const std::string& name, const std::filesystem::path& evidence);
   [[nodiscard]] const std::filesystem::path& root() const { return root_; }

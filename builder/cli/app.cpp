@@ -95,8 +95,8 @@ constexpr Verb kVerbs[] = {
 // What CLI11 stores into; turned into an Invocation once all of it was checked.
 struct Raw {
   std::string store, output, until, from, accel = "auto", events, timeout, profile, firmware;
-  bool json = false, quiet = false, no_boot = false, rootless = false, no_cache = false, shell = false,
-       schema = false, markdown = false;
+  bool json = false, quiet = false, no_boot = false, rootless = false, no_cache = false, cold_boot = false,
+       shell = false, schema = false, markdown = false;
   std::vector<std::string> arguments;
 };
 
@@ -203,6 +203,8 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
     value("--accel", raw.accel, "auto|kvm|tcg", "auto takes KVM when it is proven to run a kernel");
   }
   if (on({"build"})) {
+    verb.add_flag("--cold-boot", raw.cold_boot,
+                  "boot every build guest, although one that has settled is kept");
     verb.add_flag("--no-boot", raw.no_boot, "publish without a proof; image.json says so");
     verb.add_flag("--rootless", raw.rootless,
                   "mount nothing and enter no sandbox, also as root, but for composing a base");
@@ -315,6 +317,7 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
   if (!raw.timeout.empty()) call.timeout = seconds(raw.timeout);
   call.quiet = raw.quiet;
   call.boot = !raw.no_boot;
+  call.settled = !raw.cold_boot;
   call.native = !raw.rootless;
   call.version = KILN_VERSION;
   call.share = share_folder();

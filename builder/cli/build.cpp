@@ -122,6 +122,7 @@ int build_all(const Invocation& call, stage::Observer& observer) {
     options.timeout = call.timeout;
     options.boot = call.boot;
     options.native = call.native;
+    options.settled = call.settled;
     options.kiln_version = call.version;
     const auto report = engine::build(host, plan, keys, store, options, observer, *machines);
     ok = ok && !report.refuted();

@@ -44,7 +44,8 @@ struct Invocation {
   std::chrono::seconds timeout{0};
   bool quiet = false;
   bool boot = true;
-  bool native = true;  // false: --rootless, do nothing that only root may
+  bool settled = true;  // false: --cold-boot
+  bool native = true;   // false: --rootless, do nothing that only root may
   std::string version;
   std::filesystem::path share;         // <prefix>/share/kiln
   std::vector<std::string> arguments;  // profiles, an image, a stage name

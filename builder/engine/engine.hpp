@@ -26,6 +26,8 @@ struct BuildOptions {
   bool boot = true;                 // false: "unproven"
   // false: mount nothing and enter no sandbox although root may; what a host without root does.
   bool native = true;
+  // Guests that have booted are kept and resumed; false: each is booted from cold.
+  bool settled = true;
   std::string kiln_version;
   std::uint64_t need_free = 2ULL << 30;  // bytes a step asks of the store's file system
   std::uint64_t store_limit = 0;         // the store is trimmed to it; 0: 20 GiB or a quarter of the file

@@ -82,6 +82,13 @@ class RealMachines final : public Machines {
                                      const std::function<void(std::string_view)>& on_doing) override {
     return image::Guest::boot(host_, options, on_doing);
   }
+  std::unique_ptr<image::Guest> resume(const image::GuestOptions& options, const fs::path& memory,
+                                       const std::function<void(std::string_view)>& on_doing) override {
+    return image::Guest::resume(host_, options, memory, on_doing);
+  }
+  std::string guest_identity(const image::GuestOptions& options) override {
+    return image::Guest::identity(host_, options);
+  }
   image::AccelVerdict choose_accel(image::Wish wish, const fs::path& kernel) override {
     fs::create_directories(state_);
     return image::choose_accel(host_, wish, kernel, state_);

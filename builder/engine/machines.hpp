@@ -59,6 +59,11 @@ class Machines {
                                                 std::chrono::seconds step_limit) = 0;
   virtual std::unique_ptr<image::Guest> boot(const image::GuestOptions& options,
                                              const std::function<void(std::string_view)>& on_doing) = 0;
+  // See image::Guest::resume and ::identity.
+  virtual std::unique_ptr<image::Guest> resume(const image::GuestOptions& options,
+                                               const std::filesystem::path& memory,
+                                               const std::function<void(std::string_view)>& on_doing) = 0;
+  virtual std::string guest_identity(const image::GuestOptions& options) = 0;
   // See image::choose_accel.
   virtual image::AccelVerdict choose_accel(image::Wish wish, const std::filesystem::path& kernel) = 0;
   virtual proof::Verdict prove(const proof::BootOptions& options) = 0;

@@ -13,6 +13,7 @@
 #include "base/error.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
+#include "engine/settled.hpp"
 #include "host/atomic_file.hpp"
 #include "host/download.hpp"
 
@@ -406,9 +407,14 @@ image::System& StepWorkspace::guest() {
     if (session_.options.timeout.count() > 0) options.limits.step = session_.options.timeout;
     options.scratch = scratch_folder("guest");
     options.console = place_.folder / "console";
-    observer_->doing(verdict.accel == image::Accel::tcg ? "booting the guest (TCG)" : "booting the guest");
+    const bool as_parent = !touched_ && !place_.parent.empty();
     touched_ = true;
-    guest_ = session_.machines.boot(options, [this](std::string_view what) { observer_->doing(what); });
+    if (as_parent && session_.options.settled)
+      guest_ = settled_guest(session_, place_.parent, options, *observer_);
+    if (!guest_) {
+      observer_->doing(verdict.accel == image::Accel::tcg ? "booting the guest (TCG)" : "booting the guest");
+      guest_ = session_.machines.boot(options, [this](std::string_view what) { observer_->doing(what); });
+    }
     logged_ = std::make_unique<LoggedSystem>(*guest_, *observer_, "guest");
   }
   return *logged_;

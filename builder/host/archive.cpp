@@ -6,6 +6,7 @@
 #include <charconv>
 #include <fcntl.h>
 #include <memory>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -273,6 +274,61 @@ void read_archive(const fs::path& from,
         content.append(buffer.data(), static_cast<std::size_t>(count));
       }
     });
+  }
+}
+
+void compress_socket(int from, const fs::path& to) {
+  const Fd fd(::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd) throw io_error("create", to, errno);
+  const Writer writer(archive_write_new(), &archive_write_free);
+  archive* const handle = writer.get();
+  check(handle, archive_write_set_format_raw(handle), to, "write");
+  check(handle, archive_write_add_filter_zstd(handle), to, "write");
+  // What is written once and read within seconds: speed counts.
+  check(handle, archive_write_set_filter_option(handle, "zstd", "compression-level", "1"), to, "write");
+  check(handle, archive_write_open_fd(handle, fd.get()), to, "write");
+  const std::unique_ptr<archive_entry, decltype(&archive_entry_free)> entry(archive_entry_new(),
+                                                                            &archive_entry_free);
+  archive_entry_set_filetype(entry.get(), AE_IFREG);
+  check(handle, archive_write_header(handle, entry.get()), to, "write");
+  std::vector<char> buffer(std::size_t{1} << 20U);
+  while (true) {
+    const ssize_t count = ::read(from, buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw io_error("read what is to be kept in", to, errno);
+    if (count == 0) break;
+    write_data(handle, {buffer.data(), static_cast<std::size_t>(count)}, to);
+  }
+  check(handle, archive_write_close(handle), to, "write");
+  if (::fsync(fd.get()) != 0) throw io_error("write", to, errno);
+}
+
+bool expand_to_socket(const fs::path& from, int to) {
+  const Fd fd(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw io_error("read", from, errno);
+  const Reader reader(archive_read_new(), &archive_read_free);
+  archive* const handle = reader.get();
+  archive_read_support_format_raw(handle);
+  archive_read_support_filter_zstd(handle);
+  const auto damaged = [&] {
+    return base::Error("'" + from.string() + "' cannot be expanded: " + cause(handle));
+  };
+  archive_entry* entry = nullptr;
+  if (archive_read_open_fd(handle, fd.get(), std::size_t{1} << 18U) != ARCHIVE_OK ||
+      archive_read_next_header(handle, &entry) != ARCHIVE_OK)
+    throw damaged();
+  std::vector<char> buffer(std::size_t{1} << 20U);
+  while (true) {
+    const la_ssize_t count = archive_read_data(handle, buffer.data(), buffer.size());
+    if (count < 0) throw damaged();
+    if (count == 0) return true;
+    std::string_view rest(buffer.data(), static_cast<std::size_t>(count));
+    while (!rest.empty()) {
+      const ssize_t put = ::send(to, rest.data(), rest.size(), MSG_NOSIGNAL);
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) return false;
+      rest.remove_prefix(static_cast<std::size_t>(put));
+    }
   }
 }
 

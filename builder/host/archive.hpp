@@ -38,4 +38,11 @@ void write_archive(const std::filesystem::path& to, Format format, const std::ve
 void read_archive(const std::filesystem::path& from,
                   const std::function<void(const Member&, const std::function<std::string()>& read)>& each);
 
+// Reads the socket `from` to its end and leaves it in `to`, compressed by zstd, on the disk. Throws
+// base::Error.
+void compress_socket(int from, const std::filesystem::path& to);
+// Writes what compress_socket() left in `from` to the socket `to`; false when its other end is gone before
+// all was taken. Throws base::Error when the file is damaged.
+bool expand_to_socket(const std::filesystem::path& from, int to);
+
 }  // namespace kiln::host

@@ -13,6 +13,7 @@
 
 #include "agent/bytes.hpp"
 #include "agent/frames.hpp"
+#include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
@@ -76,50 +77,80 @@ class Input {
   bool from_file_ = false;
 };
 
+MachineOptions machine_options(const GuestOptions& options) {
+  MachineOptions machine;
+  machine.memory = options.memory;
+  machine.cpus = options.cpus;
+  machine.accel = options.accel;
+  machine.limits = options.limits;
+  machine.scratch = options.scratch;
+  machine.console = options.console;
+  machine.disk = options.disk;
+  return machine;
+}
+
+// What differs between two starts of the same machine.
+struct Names {
+  std::string disk, kernel, initrd, agent, root;
+};
+
+std::vector<std::string> devices(const Names& names) {
+  std::vector<std::string> words;
+  const auto add = [&](std::initializer_list<std::string> more) { words.insert(words.end(), more); };
+  add({"-kernel", names.kernel, "-initrd", names.initrd});
+  add({"-append", "root=" + names.root + std::string(kernel_words)});
+  // The order of devices decides their addresses, and those the NIC's name: always the same.
+  add({"-blockdev", fmt::format("driver=file,node-name=disk-file,filename={},aio=threads,discard=unmap,"
+                                "cache.direct=off,cache.no-flush=on",
+                                names.disk)});
+  add({"-blockdev",
+       "driver=qcow2,node-name=disk,file=disk-file,discard=unmap,cache.direct=off,cache.no-flush=on"});
+  add({"-device", "virtio-blk-pci,drive=disk,id=root-disk"});
+  add({"-netdev", "user,id=net,ipv6=off", "-device",
+       "virtio-net-pci,netdev=net,mac=52:54:00:6b:69:6c,romfile="});
+  add({"-device", "virtio-serial-pci,id=serial"});
+  add({"-chardev", "socket,id=agent,fd=" + names.agent});
+  add({"-device", fmt::format("virtserialport,bus=serial.0,chardev=agent,name={}", agent::port_name)});
+  for (int i = 1; i <= 4; ++i) {
+    add({"-device", fmt::format("pcie-root-port,id=spare{0},chassis={0},slot={0}", i)});
+  }
+  return words;
+}
+
 class QemuGuest : public Guest {
  public:
   QemuGuest(const host::Host& host, GuestOptions options, std::function<void(std::string_view)> on_doing)
       : host_(host), options_(std::move(options)), on_doing_(std::move(on_doing)) {}
 
   void boot() {
-    const auto initrd = options_.scratch / "initrd.build";
+    const auto initrd = built_initrd();
     extend_initrd(options_.initrd, agent::bytes(), initrd);
-    auto channel = socket_pair();
-    MachineOptions machine;
-    machine.memory = options_.memory;
-    machine.cpus = options_.cpus;
-    machine.accel = options_.accel;
-    machine.limits = options_.limits;
-    machine.scratch = options_.scratch;
-    machine.console = options_.console;
-    machine.disk = options_.disk;
-    const auto add = [&](std::initializer_list<std::string> words) {
-      machine.devices.insert(machine.devices.end(), words);
-    };
-    add({"-kernel", options_.kernel.string(), "-initrd", initrd.string()});
-    add({"-append", "root=" + options_.root + std::string(kernel_words)});
-    // The order of devices decides their addresses, and those the NIC's name: always the same.
-    add({"-blockdev", fmt::format("driver=file,node-name=disk-file,filename={},aio=threads,discard=unmap,"
-                                  "cache.direct=off,cache.no-flush=on",
-                                  option_path(options_.disk))});
-    add({"-blockdev",
-         "driver=qcow2,node-name=disk,file=disk-file,discard=unmap,cache.direct=off,cache.no-flush=on"});
-    add({"-device", "virtio-blk-pci,drive=disk,id=root-disk"});
-    add({"-netdev", "user,id=net,ipv6=off", "-device",
-         "virtio-net-pci,netdev=net,mac=52:54:00:6b:69:6c,romfile="});
-    add({"-device", "virtio-serial-pci,id=serial"});
-    add({"-chardev", fmt::format("socket,id=agent,fd={}", channel.theirs.get())});
-    add({"-device", fmt::format("virtserialport,bus=serial.0,chardev=agent,name={}", agent::port_name)});
-    for (int i = 1; i <= 4; ++i) {
-      add({"-device", fmt::format("pcie-root-port,id=spare{0},chassis={0},slot={0}", i)});
-    }
-    machine.inherited.push_back(std::move(channel.theirs));
     doing("starting QEMU");
-    machine_ = Machine::start(host_, std::move(machine));
-    agent_ = std::move(channel.ours);
+    start(initrd, false);
     const double end = host_.elapsed() + static_cast<double>(options_.limits.boot.count());
     wait_for_agent(end);
     settle(end);
+  }
+
+  void resume(const std::filesystem::path& memory) {
+    doing("resuming the settled guest");
+    start(options_.initrd, true);
+    machine_->resume(memory, options_.limits.boot);
+    unsigned char seconds[8];
+    const auto now = static_cast<std::uint64_t>(host_.now());
+    agent::put_u32(seconds, static_cast<std::uint32_t>(now));
+    agent::put_u32(seconds + 4, static_cast<std::uint32_t>(now >> 32U));
+    ask(Type::wake,
+        std::string(reinterpret_cast<const char*>(seconds), sizeof seconds) + base::random_hex(64));
+  }
+
+  void save(const std::filesystem::path& memory, const std::filesystem::path& initrd) override {
+    // What the page cache holds would otherwise be in the memory only.
+    Exec sync;
+    sync.argv = {"sync"};
+    converse(sync, {}, options_.limits.step);
+    machine_->save(memory);
+    std::filesystem::rename(built_initrd(), initrd);
   }
 
   host::Finished run(const Exec& exec, const host::OnOutput& on_output) override {
@@ -147,6 +178,19 @@ class QemuGuest : public Guest {
  private:
   void doing(std::string_view what) const {
     if (on_doing_) on_doing_(what);
+  }
+
+  [[nodiscard]] std::filesystem::path built_initrd() const { return options_.scratch / "initrd.build"; }
+
+  void start(const std::filesystem::path& initrd, bool incoming) {
+    auto channel = socket_pair();
+    MachineOptions machine = machine_options(options_);
+    machine.devices = devices({option_path(options_.disk), options_.kernel.string(), initrd.string(),
+                               std::to_string(channel.theirs.get()), options_.root});
+    machine.inherited.push_back(std::move(channel.theirs));
+    machine.incoming = incoming;
+    machine_ = Machine::start(host_, std::move(machine));
+    agent_ = std::move(channel.ours);
   }
 
   static std::map<std::string, std::string> environment(const std::map<std::string, std::string>& more) {
@@ -206,9 +250,9 @@ class QemuGuest : public Guest {
   }
 
   // Sends and waits for the pong; throws when the agent does not answer.
-  void ask(Type type) {
+  void ask(Type type, std::string payload = "") {
     const std::uint32_t id = ++last_id_;
-    send(Frame{type, id, ""});
+    send(Frame{type, id, std::move(payload)});
     const double end = host_.elapsed() + 60;
     while (host_.elapsed() < end) {
       const auto frame = receive();
@@ -483,6 +527,22 @@ std::unique_ptr<Guest> Guest::boot(const host::Host& host, const GuestOptions& o
   auto guest = std::make_unique<QemuGuest>(host, options, on_doing);
   guest->boot();
   return guest;
+}
+
+std::unique_ptr<Guest> Guest::resume(const host::Host& host, const GuestOptions& options,
+                                     const std::filesystem::path& memory,
+                                     const std::function<void(std::string_view)>& on_doing) {
+  auto guest = std::make_unique<QemuGuest>(host, options, on_doing);
+  guest->resume(memory);
+  return guest;
+}
+
+std::string Guest::identity(const host::Host& host, const GuestOptions& options) {
+  std::vector<std::string> words = machine_words(machine_options(options));
+  const auto more = devices({"DISK", "KERNEL", "INITRD", "AGENT", options.root});
+  words.insert(words.end(), more.begin(), more.end());
+  return fmt::format("machine {}\nqemu {}\nagent {}\n", base::shell_line(words),
+                     host.tool_version("qemu-system-x86_64"), base::sha256(agent::bytes()));
 }
 
 }  // namespace kiln::image

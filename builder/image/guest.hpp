@@ -44,6 +44,17 @@ class Guest : public System {
   // what is being waited for.
   static std::unique_ptr<Guest> boot(const host::Host& host, const GuestOptions& options,
                                      const std::function<void(std::string_view)>& on_doing = {});
+  // The guest that `save` left, on the disk `options` names (a copy of the saved one), with the kernel and
+  // initrd it was booted by. Its clock and its randomness are of now. Throws base::Error.
+  static std::unique_ptr<Guest> resume(const host::Host& host, const GuestOptions& options,
+                                       const std::filesystem::path& memory,
+                                       const std::function<void(std::string_view)>& on_doing = {});
+  // What a saved guest and whoever resumes it have to agree on, one fact a line: the machine, its devices,
+  // the accelerator, QEMU's version, the agent.
+  static std::string identity(const host::Host& host, const GuestOptions& options);
+  // Leaves the guest's memory in `memory` and the initrd it was booted by in `initrd`; the guest has ended
+  // then.
+  virtual void save(const std::filesystem::path& memory, const std::filesystem::path& initrd) = 0;
   // Clean shutdown: all is on the disk when it returns. Throws base::Error when it takes longer than a boot
   // may.
   virtual void shut_down() = 0;

@@ -3,15 +3,19 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <fmt/format.h>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sys/socket.h>
+#include <thread>
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/scope_exit.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
+#include "host/archive.hpp"
 #include "host/atomic_file.hpp"
 #include "image/picture.hpp"
 
@@ -134,18 +138,38 @@ struct Machine::State {
 Machine::Machine(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Machine::~Machine() = default;
 
+// A versioned machine type and one CPU model that TCG can do, everywhere (engine rule 5).
+std::vector<std::string> machine_words(const MachineOptions& options) {
+  return {"-nodefaults",
+          "-no-user-config",
+          "-no-reboot",
+          "-machine",
+          std::string(machine_type),
+          "-cpu",
+          std::string(cpu_model),
+          "-accel",
+          options.accel == Accel::kvm ? "kvm" : "tcg,thread=multi",
+          "-m",
+          fmt::format("{}M", options.memory >> 20),
+          "-smp",
+          std::to_string(options.cpus),
+          "-display",
+          "none",
+          "-vga",
+          "std",
+          "-rtc",
+          "base=utc"};
+}
+
 std::unique_ptr<Machine> Machine::start(const host::Host& host, MachineOptions options) {
   auto state = std::make_unique<State>();
   state->host = host;
   std::error_code ignored;
   state->console_start = file_exists(options.console) ? fs::file_size(options.console, ignored) : 0;
   auto control = socket_pair();
-  // A versioned machine type and one CPU model that TCG can do, everywhere (engine rule 5).
-  host::Command command{"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"};
-  command.add({"-machine", std::string(machine_type), "-cpu", std::string(cpu_model)});
-  command.add({"-accel", options.accel == Accel::kvm ? "kvm" : "tcg,thread=multi"});
-  command.add({"-m", fmt::format("{}M", options.memory >> 20), "-smp", std::to_string(options.cpus)});
-  command.add({"-display", "none", "-vga", "std", "-rtc", "base=utc"});
+  host::Command command{"qemu-system-x86_64"};
+  const auto core = machine_words(options);
+  command.argv.insert(command.argv.end(), core.begin(), core.end());
   command.add({"-chardev", fmt::format("socket,id=control,fd={}", control.theirs.get())});
   command.add({"-mon", "chardev=control,mode=control"});
   command.add({"-chardev", "file,id=console,append=on,path=" + option_path(options.console)});
@@ -153,6 +177,10 @@ std::unique_ptr<Machine> Machine::start(const host::Host& host, MachineOptions o
   command.add({"-object", "rng-random,id=random,filename=/dev/urandom"});
   command.add({"-device", "virtio-rng-pci,rng=random"});
   command.argv.insert(command.argv.end(), options.devices.begin(), options.devices.end());
+  if (options.incoming) {
+    command.add({"-incoming", "defer"});
+    state->spoke = true;  // long ago
+  }
   command.keep_fds.push_back(control.theirs.get());
   for (const auto& fd : options.inherited) command.keep_fds.push_back(fd.get());
   command.log = options.scratch / "qemu.log";
@@ -252,6 +280,104 @@ void Machine::wait_off(std::chrono::seconds limit) {
                               base::human_seconds(static_cast<double>(limit.count()))));
     }
   }
+}
+
+// Waits for the end of a migration. What fails in it shows in QEMU's words, or as its death.
+void Machine::wait_migrated(std::chrono::seconds limit, const char* what) {
+  State& own = *state_;
+  const double end = own.host.elapsed() + static_cast<double>(limit.count());
+  for (;;) {
+    watch(milliseconds(20));
+    const auto state = nlohmann::json::parse(own.qmp->execute("query-migrate"));
+    const std::string status = state.value("status", std::string());
+    if (status == "completed") return;
+    if (status == "failed" || status == "cancelled") {
+      const std::string why = state.value("error-desc", std::string());
+      throw Error(
+          fmt::format("QEMU could not {} the guest's memory{}{}", what, why.empty() ? "" : ": ", why));
+    }
+    if (own.host.elapsed() > end)
+      throw Error(fmt::format("QEMU did not {} the guest's memory within {}", what,
+                              base::human_seconds(static_cast<double>(limit.count()))));
+  }
+}
+
+namespace {
+
+// Runs `deed` beside; its error comes out of wait(). The socket's end makes it end too.
+class Pump {
+ public:
+  explicit Pump(const std::function<void()>& deed)
+      : thread_([this, deed] {
+          try {
+            deed();
+          } catch (...) {
+            failure_ = std::current_exception();
+          }
+        }) {}
+  Pump(const Pump&) = delete;
+  Pump& operator=(const Pump&) = delete;
+  ~Pump() {
+    if (thread_.joinable()) thread_.join();
+  }
+  void wait() {
+    thread_.join();
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+ private:
+  std::exception_ptr failure_;
+  std::thread thread_;  // after what it writes to
+};
+
+}  // namespace
+
+void Machine::save(const fs::path& memory) {
+  State& own = *state_;
+  auto pipe = socket_pair();
+  own.expects_stop = true;
+  own.qmp->execute("stop");
+  own.qmp->execute("migrate-set-parameters",
+                   nlohmann::json({{"max-bandwidth", std::int64_t{1} << 40}}).dump());
+  own.qmp->give("memory", pipe.theirs.get());
+  pipe.theirs.reset();  // so that QEMU's end is the last one
+  Pump pump([&] { host::compress_socket(pipe.ours.get(), memory); });
+  try {
+    own.qmp->execute("migrate", R"({"uri": "fd:memory"})");
+    wait_migrated(own.options.limits.boot, "save");
+    quit();
+  } catch (...) {
+    ::shutdown(pipe.ours.get(), SHUT_RDWR);
+    host::check_interrupt();
+    pump.wait();  // a full disk says more than what QEMU makes of it
+    throw;
+  }
+  pump.wait();
+}
+
+void Machine::resume(const fs::path& memory, std::chrono::seconds limit) {
+  State& own = *state_;
+  auto pipe = socket_pair();
+  own.expects_stop = true;
+  own.qmp->give("memory", pipe.theirs.get());
+  pipe.theirs.reset();
+  Pump pump([&] {
+    const base::ScopeExit end([&] { ::shutdown(pipe.ours.get(), SHUT_WR); });  // QEMU waits for it
+    host::expand_to_socket(memory, pipe.ours.get());  // if QEMU does not take it all, it says why
+  });
+  try {
+    own.qmp->execute("migrate-incoming", R"({"uri": "fd:memory"})");
+    wait_migrated(limit, "load");
+    own.qmp->execute("cont");
+  } catch (...) {
+    ::shutdown(pipe.ours.get(), SHUT_RDWR);
+    host::check_interrupt();
+    pump.wait();  // a file that cannot be read says more than what QEMU makes of it
+    throw;
+  }
+  pump.wait();
+  while (auto event = own.qmp->next_event(milliseconds(0))) own.note_event(*event);
+  own.expects_stop = false;
 }
 
 void Machine::quit() {

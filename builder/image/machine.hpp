@@ -38,7 +38,11 @@ struct MachineOptions {
   std::filesystem::path disk;        // named when the host's file system is full
   std::vector<std::string> devices;  // argv beyond the machine itself
   std::vector<host::Fd> inherited;   // QEMU's ends of channels named in `devices`
+  bool incoming = false;             // waits for resume() instead of starting
 };
+
+// What the guest sees of the machine itself: QEMU's words without devices and channels.
+std::vector<std::string> machine_words(const MachineOptions& options);
 
 // Two connected sockets.
 struct SocketPair {
@@ -76,6 +80,12 @@ class Machine {
   // Waits until the guest has powered itself off; throws like watch() for any other end, and when `limit`
   // passes.
   void wait_off(std::chrono::seconds limit);
+  // Stops the guest and leaves its memory in `memory`, compressed; QEMU has ended when it returns, and the
+  // disk is as that memory knows it. Throws base::Error; then the machine is of no use either.
+  void save(const std::filesystem::path& memory);
+  // The opposite, for a machine started as `incoming` with the same words, devices and disk: the guest runs
+  // when it returns. Throws base::Error within `limit`.
+  void resume(const std::filesystem::path& memory, std::chrono::seconds limit);
   // Ends it now, without a word to the guest.
   void quit();
 
@@ -89,6 +99,7 @@ class Machine {
 
  private:
   struct State;
+  void wait_migrated(std::chrono::seconds limit, const char* what);
   explicit Machine(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <utility>
 
@@ -37,29 +38,11 @@ class Connection : public Qmp {
   }
 
   std::string execute(const std::string& command, const std::string& arguments) override {
-    const std::string id = std::to_string(++last_id_);
-    nlohmann::json request = {{"execute", command}, {"id", id}};
-    auto values = nlohmann::json::parse(arguments);
-    if (!values.empty()) request["arguments"] = std::move(values);
-    send_all(request.dump() + "\n", command);
-    for (;;) {
-      const auto line = read_line(answer_limit);
-      if (!line) {
-        throw Error("QEMU did not answer '" + command + "' within " + std::to_string(answer_limit.count()) +
-                    " s");
-      }
-      auto answer = nlohmann::json::parse(*line, nullptr, false);
-      if (answer.is_discarded() || !answer.is_object()) throw Error("QEMU's control socket carries no JSON");
-      if (answer.contains("event")) {
-        keep_event(answer);
-      } else if (answer.value("id", nlohmann::json()) == id) {
-        if (answer.contains("error")) {
-          throw Error("QEMU refused '" + command +
-                      "': " + answer["error"].value("desc", std::string("no reason given")));
-        }
-        return answer.value("return", nlohmann::json::object()).dump();
-      }
-    }
+    return converse(command, arguments, -1);
+  }
+
+  void give(const std::string& name, int fd) override {
+    converse("getfd", nlohmann::json({{"fdname", name}}).dump(), fd);
   }
 
   std::string human(const std::string& line) override {
@@ -86,13 +69,59 @@ class Connection : public Qmp {
         {message["event"].get<std::string>(), message.value("data", nlohmann::json::object()).dump()});
   }
 
-  void send_all(std::string_view bytes, const std::string& command) {
+  // `fd`, unless it is negative, goes along with the command.
+  std::string converse(const std::string& command, const std::string& arguments, int fd) {
+    const std::string id = std::to_string(++last_id_);
+    nlohmann::json request = {{"execute", command}, {"id", id}};
+    auto values = nlohmann::json::parse(arguments);
+    if (!values.empty()) request["arguments"] = std::move(values);
+    send_all(request.dump() + "\n", command, fd);
+    for (;;) {
+      const auto line = read_line(answer_limit);
+      if (!line) {
+        throw Error("QEMU did not answer '" + command + "' within " + std::to_string(answer_limit.count()) +
+                    " s");
+      }
+      auto answer = nlohmann::json::parse(*line, nullptr, false);
+      if (answer.is_discarded() || !answer.is_object()) throw Error("QEMU's control socket carries no JSON");
+      if (answer.contains("event")) {
+        keep_event(answer);
+      } else if (answer.value("id", nlohmann::json()) == id) {
+        if (answer.contains("error")) {
+          throw Error("QEMU refused '" + command +
+                      "': " + answer["error"].value("desc", std::string("no reason given")));
+        }
+        return answer.value("return", nlohmann::json::object()).dump();
+      }
+    }
+  }
+
+  void send_all(std::string_view bytes, const std::string& command, int fd) {
     while (!bytes.empty()) {
-      const ssize_t put = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      const ssize_t put = send_with(bytes, fd);
+      if (put > 0) fd = -1;
       if (put < 0 && errno == EINTR) continue;
       if (put < 0) throw Error("QEMU is gone; it cannot be asked for '" + command + "'");
       bytes.remove_prefix(static_cast<std::size_t>(put));
     }
+  }
+
+  ssize_t send_with(std::string_view bytes, int fd) const {
+    iovec part{const_cast<char*>(bytes.data()), bytes.size()};  // NOLINT: sendmsg only reads it
+    msghdr message{};
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
+    if (fd >= 0) {
+      message.msg_control = control;
+      message.msg_controllen = sizeof control;
+      cmsghdr* const header = CMSG_FIRSTHDR(&message);
+      header->cmsg_level = SOL_SOCKET;
+      header->cmsg_type = SCM_RIGHTS;
+      header->cmsg_len = CMSG_LEN(sizeof fd);
+      std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+    }
+    return ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
   }
 
   // One line without its end; nullopt after a silence of `patience`, and when the socket has closed.

@@ -20,6 +20,8 @@ class Qmp {
   virtual ~Qmp() = default;
   // Runs a command; `arguments` and the result are JSON texts. Throws base::Error with QEMU's own words.
   virtual std::string execute(const std::string& command, const std::string& arguments = "{}") = 0;
+  // Hands QEMU a descriptor that later commands call `name` ("fd:NAME"). Throws like execute().
+  virtual void give(const std::string& name, int fd) = 0;
   // The human monitor's answer, for what QMP has no command for ("info usernet").
   virtual std::string human(const std::string& line) = 0;
   // Names and data of events since the last call.

@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <fmt/format.h>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <iterator>
@@ -347,6 +348,49 @@ TEST_F(LostGuestTest, SaysWhenTheRootIsNotFound) {
   bench.options.root = "LABEL=no-such-root";
   const std::string error = error_of([&] { bench.boot(); });
   EXPECT_NE(error.find("no-such-root"), std::string::npos) << error;
+}
+
+// ---- kept and resumed (engine rule 11)
+
+TEST(SettledGuestTest, ResumesWithItsDiskAndWithTimeAndRandomnessOfItsOwn) {
+  if (base_image().empty()) GTEST_SKIP() << "KILN_TEST_BASE names no base image";
+  Bench bench;
+  const fs::path memory = bench.path("memory.zst");
+  const fs::path initrd = bench.path("initrd.saved");
+  {
+    auto guest = bench.boot();
+    ASSERT_TRUE(guest->run(command({"sh", "-c", "echo kept >/root/kept; echo lively >/run/lively"})).ok());
+    guest->save(memory, initrd);
+    EXPECT_EQ(process_with(bench.disk().string()), 0) << "QEMU has ended";
+  }
+  EXPECT_GT(fs::file_size(memory), 10U << 20);
+  EXPECT_LT(fs::file_size(memory), 600U << 20);
+
+  std::vector<std::string> random;
+  for (int round = 0; round < 2; ++round) {
+    GuestOptions options = bench.options;
+    options.disk = bench.path(fmt::format("disk-{}.qcow2", round));
+    options.console = bench.path(fmt::format("console-{}", round));
+    options.initrd = initrd;
+    out_of({"cp", "--", bench.disk().string(), options.disk.string()});
+    auto guest = Guest::resume(the_host(), options, memory);
+    random.push_back(guest->run(command({"python3", "-c", "import os; print(os.getrandom(16).hex())"})).out);
+    const auto now = guest->run(command({"date", "-u", "+%s"})).out;
+    EXPECT_NEAR(static_cast<double>(std::stol(now)), static_cast<double>(the_host().now()), 60);
+    EXPECT_EQ(guest->run(command({"cat", "/run/lively", "/root/kept"})).out, "lively\nkept\n");
+    ASSERT_TRUE(guest->run(command({"sh", "-c", "echo round >/root/round; ip route"})).ok());
+    guest->shut_down();
+    EXPECT_EQ(out_of({"qemu-img", "check", "-q", options.disk.string()}), "");
+  }
+  EXPECT_NE(random[0], random[1]);
+
+  // Cut short: told at once, and nothing is left running.
+  fs::resize_file(memory, fs::file_size(memory) / 2);
+  GuestOptions options = bench.options;
+  options.initrd = initrd;
+  const std::string error = error_of([&] { Guest::resume(the_host(), options, memory); });
+  EXPECT_NE(error.find("memory.zst' cannot be expanded"), std::string::npos) << error;
+  EXPECT_EQ(process_with(bench.disk().string()), 0);
 }
 
 }  // namespace

@@ -123,6 +123,79 @@ TEST(Build, ForcedStepsAreRunAgainWhateverTheStoreHas) {
   EXPECT_THAT(world.ran, ElementsAre("export"));
 }
 
+// ---- settled guests (engine rule 11)
+
+struct Settled {
+  Settled() {
+    world.base("base", "1");
+    world.guest("states", "1");
+    world.machines.answer = [](const image::Exec&) { return host::Finished{0, 0, "", ""}; };
+  }
+  // What a build did with guests.
+  std::vector<std::string> build() {
+    world.build();
+    std::vector<std::string> deeds;
+    for (const auto& line : world.machines.log)
+      if (line.find("guest") != std::string::npos || line == "save" || line == "resume")
+        deeds.push_back(line);
+    return deeds;
+  }
+  World world;
+};
+
+TEST(SettledGuest, IsKeptOnceAndResumedFromThenOn) {
+  Settled bench;
+  EXPECT_THAT(bench.build(),
+              ElementsAre("open guest", "save", "close guest", "resume", "open guest", "close guest"));
+  bench.world.change("states", "2");
+  EXPECT_THAT(bench.build(), ElementsAre("resume", "open guest", "close guest"));
+  EXPECT_EQ(bench.world.names(bench.world.root / "settled").size(), 1U);
+}
+
+TEST(SettledGuest, IsMadeAnewForAnotherMachineAndAnotherLayer) {
+  Settled bench;
+  bench.build();
+  bench.world.machines.qemu = "qemu 8.0";
+  bench.world.change("states", "2");
+  EXPECT_THAT(bench.build(), Contains("save"));
+  bench.world.change("states", "3");
+  EXPECT_THAT(bench.build(), Not(Contains("save")));
+  bench.world.change("base", "2");
+  EXPECT_THAT(bench.build(), Contains("save"));
+  EXPECT_EQ(bench.world.names(bench.world.root / "settled").size(), 2U);
+}
+
+TEST(SettledGuest, ThatIsDamagedIsMadeAnew) {
+  Settled bench;
+  bench.build();
+  const auto folder = bench.world.root / "settled" / bench.world.names(bench.world.root / "settled").front();
+  damage(folder / "memory.zst");
+  bench.world.change("states", "2");
+  EXPECT_THAT(bench.build(), Contains("save"));
+}
+
+TEST(SettledGuest, ThatCannotBeHadGivesWayToABoot) {
+  Settled bench;
+  bench.world.machines.saves = false;
+  EXPECT_THAT(bench.build(), ElementsAre("open guest", "save", "drop guest", "open guest", "close guest"));
+  EXPECT_THAT(bench.world.observer.lines,
+              Contains("note no settled guest is resumed: QEMU refused 'migrate': no"));
+  bench.world.machines.saves = true;
+  bench.world.machines.resumes = false;
+  bench.world.change("states", "2");
+  EXPECT_THAT(bench.build(),
+              ElementsAre("open guest", "save", "close guest", "resume", "open guest", "close guest"));
+  EXPECT_THAT(bench.world.names(bench.world.root / "settled"), IsEmpty());
+  EXPECT_THAT(bench.world.names(bench.world.root / "tmp"), IsEmpty());
+}
+
+TEST(SettledGuest, IsNotAskedForWithAColdBoot) {
+  Settled bench;
+  bench.world.options.settled = false;
+  EXPECT_THAT(bench.build(), ElementsAre("open guest", "close guest"));
+  EXPECT_THAT(bench.world.names(bench.world.root / "settled"), IsEmpty());
+}
+
 TEST(Build, WhatAMirrorServedAges) {
   constexpr std::int64_t kDay = 86'400;
   World world;

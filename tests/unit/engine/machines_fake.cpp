@@ -128,6 +128,13 @@ class FakeGuest final : public image::Guest {
   }
   [[nodiscard]] bool booted() const override { return true; }
   void shut_down() override { open_.close(); }
+  void save(const fs::path& memory, const fs::path& initrd) override {
+    machines_.log.push_back("save");
+    if (!machines_.saves) throw base::Error("QEMU refused 'migrate': no");
+    host::write_file(memory, "memory of\n" + host::read_file(image_));
+    host::write_file(initrd, "initrd");
+    open_.close();
+  }
   bool screenshot(const fs::path& png) override {
     host::write_file(png, "picture");
     return true;
@@ -235,6 +242,21 @@ std::unique_ptr<image::Guest> FakeMachines::boot(const image::GuestOptions& opti
   last_guest = options;
   host::write_file(options.console, "Linux version\n");
   return std::make_unique<FakeGuest>(*this, options.disk);
+}
+std::unique_ptr<image::Guest> FakeMachines::resume(const image::GuestOptions& options, const fs::path& memory,
+                                                   const std::function<void(std::string_view)>&) {
+  log.push_back("resume");
+  if (!resumes) throw base::Error("QEMU could not load the guest's memory");
+  // As the real one would notice, sooner or later.
+  if (host::read_file(memory) != "memory of\n" + host::read_file(options.disk))
+    throw std::logic_error("this memory is of another disk");
+  if (host::read_file(options.initrd) != "initrd") throw std::logic_error("another initrd");
+  last_guest = options;
+  host::write_file(options.console, "");
+  return std::make_unique<FakeGuest>(*this, options.disk);
+}
+std::string FakeMachines::guest_identity(const image::GuestOptions& options) {
+  return fmt::format("{} {}", qemu, options.memory);
 }
 image::AccelVerdict FakeMachines::choose_accel(image::Wish, const fs::path&) {
   return {image::Accel::tcg, "no KVM in this world"};

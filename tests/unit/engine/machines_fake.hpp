@@ -43,6 +43,10 @@ class FakeMachines final : public Machines {
                                         std::chrono::seconds step_limit) override;
   std::unique_ptr<image::Guest> boot(const image::GuestOptions& options,
                                      const std::function<void(std::string_view)>& on_doing) override;
+  std::unique_ptr<image::Guest> resume(const image::GuestOptions& options,
+                                       const std::filesystem::path& memory,
+                                       const std::function<void(std::string_view)>& on_doing) override;
+  std::string guest_identity(const image::GuestOptions& options) override;
   image::AccelVerdict choose_accel(image::Wish wish, const std::filesystem::path& kernel) override;
   proof::Verdict prove(const proof::BootOptions& options) override;
 
@@ -50,6 +54,8 @@ class FakeMachines final : public Machines {
   std::set<std::string> open;    // what is open now
   bool healthy = true;           // the next proof
   bool disks_are_whole = true;
+  bool saves = true, resumes = true;  // what is asked of a settled guest
+  std::string qemu = "qemu 7.2";
   std::set<std::string> boot_names = {"vmlinuz-6.1.0-9-cloud", "initrd.img-6.1.0-9-cloud"};
   std::string fstab = "LABEL=cloudimg-rootfs / ext4 defaults 0 1\n";
   std::string dpkg_status;

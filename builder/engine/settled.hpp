@@ -1,0 +1,20 @@
+// A guest that has booted and settled is kept with the layer it booted from, so that the next step on that
+// layer resumes it in seconds instead of booting for a minute (engine rule 11).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "engine/workspace.hpp"
+#include "image/guest.hpp"
+
+namespace kiln::engine {
+
+// The guest of `layer`, on `options.disk`, which is an overlay of that layer and is replaced: resumed from
+// what the store keeps, else booted, kept and resumed, so that all steps go one way. nullptr when it could
+// not be kept or resumed; the overlay is then as it was, and the observer has been told why. Throws
+// base::Error when it does not boot.
+std::unique_ptr<image::Guest> settled_guest(Session& session, const std::string& layer,
+                                            const image::GuestOptions& options, stage::Observer& observer);
+
+}  // namespace kiln::engine
