@@ -136,12 +136,11 @@ class QemuGuest : public Guest {
     doing("resuming the settled guest");
     start(options_.initrd, true);
     machine_->resume(memory, options_.limits.boot);
-    unsigned char seconds[8];
+    unsigned char clock[8];
     const auto now = static_cast<std::uint64_t>(host_.now());
-    agent::put_u32(seconds, static_cast<std::uint32_t>(now));
-    agent::put_u32(seconds + 4, static_cast<std::uint32_t>(now >> 32U));
-    ask(Type::wake,
-        std::string(reinterpret_cast<const char*>(seconds), sizeof seconds) + base::random_hex(64));
+    agent::put_u32(clock, static_cast<std::uint32_t>(now));
+    agent::put_u32(clock + 4, static_cast<std::uint32_t>(now >> 32U));
+    ask(Type::wake, std::string(reinterpret_cast<const char*>(clock), sizeof clock) + base::random_hex(64));
   }
 
   void save(const std::filesystem::path& memory, const std::filesystem::path& initrd) override {
