@@ -271,8 +271,10 @@ void Store::open_root() {
 // store's marks, or is empty, is taken for one.
 void Store::require_ours() const {
   std::error_code ignored;
+  // Listed first: whoever makes the store at this moment makes its marks before the rest.
+  const auto items = children(root_);
   const bool marked = fs::exists(root_ / "users", ignored) && fs::exists(root_ / "lock", ignored);
-  for (const auto& item : children(root_)) {
+  for (const auto& item : items) {
     const std::string name = item.filename();
     const bool mark = name == "users" || name == "lock";  // one may be there, from a start that was killed
     const bool ours = mark || name == "lost+found" ||

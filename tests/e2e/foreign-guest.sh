@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A base that kiln did not make: Debian 11 on a disk without partitions or boot loader, put together with plain tools. It is
+# A base that kiln did not make: Debian 13 on a disk without partitions or boot loader, put together with plain tools. It is
 # taken by its digest, grown, booted as the build guest, and what is installed in it is there.
 # label: soak
 # timeout: 2400
@@ -11,7 +11,7 @@ need_root "composes a root file system with devices"
 mmdebstrap --quiet --variant=minbase \
   --include=systemd-sysv,udev,dbus,linux-image-cloud-amd64,initramfs-tools,openssh-server,iproute2,apt-utils,ca-certificates \
   --customize-hook='echo "LABEL=elsewhere / ext4 defaults 0 1" >"$1/etc/fstab"' \
-  bullseye "$work/root.tar"
+  trixie "$work/root.tar"
 mkdir "$work/root"
 tar -C "$work/root" --numeric-owner -xf "$work/root.tar" --exclude='./dev/*'
 truncate -s 3G "$work/foreign.raw"
@@ -39,7 +39,7 @@ import json
 import sys
 
 packages = {one["name"]: one["version"] for one in json.load(open(sys.argv[1]))["packages"]}
-assert packages["base-files"].startswith("11"), packages["base-files"]
+assert packages["base-files"].startswith("13"), packages["base-files"]
 assert "jq" in packages, sorted(packages)
 END_OF_CHECK
 [ "$(qemu-img info --output=json "$work/built/foreign.qcow2" | python3 -c 'import json, sys; print("backing-filename" in json.load(sys.stdin))')" = False ] ||
