@@ -61,10 +61,18 @@ std::string shown(std::string_view text, std::size_t most = kWord) {
   return out;
 }
 
-std::string shown_lines(const std::string& text) {
+// Of a line that was written over by \r, what stood there last.
+std::string_view last_written(std::string_view line) {
+  while (line.ends_with('\r')) line.remove_suffix(1);
+  const auto over = line.rfind('\r');
+  return over == std::string_view::npos ? line : line.substr(over + 1);
+}
+
+// A console's text in a box that opens at its end.
+std::string console(const std::string& text) {
   std::string out;
-  for (const auto& line : base::lines(text)) out += shown(line, kLine) + "\n";
-  return out;
+  for (const auto& line : base::lines(text)) out += shown(last_written(line), kLine) + "\n";
+  return fmt::format("<div class=\"console\"><pre>{}</pre></div>", out);
 }
 
 std::string base64(std::string_view bytes) {
@@ -382,8 +390,7 @@ std::string failures(const Page& page) {
         "<pre class=\"error\">{}</pre>\n",
         shown(failure.step), shown(failure.error, kPassage));
     if (!failure.log.empty())
-      out += fmt::format("<h3>End of the step’s log</h3>\n<pre class=\"console\">{}</pre>\n",
-                         shown_lines(failure.log));
+      out += fmt::format("<h3>End of the step’s log</h3>\n{}\n", console(failure.log));
     if (!failure.screen.empty()) out += picture(failure.screen, "The display of the guest");
     out += "</section>\n";
   }
@@ -395,6 +402,11 @@ std::string failures(const Page& page) {
 std::string_view mark(bool ran, bool good) {
   if (!ran) return "<td class=\"mark unknown\">did not run</td>";
   return good ? "<td class=\"mark good\">passed</td>" : "<td class=\"mark bad\">failed</td>";
+}
+
+std::string check_name(const proof::CheckResult& check) {
+  const auto name = shown(check.name, kSentence);
+  return check.kind == "file" || check.kind == "command" ? fmt::format("<code>{}</code>", name) : name;
 }
 
 std::string proofs(const Page& page) {
@@ -420,16 +432,16 @@ std::string proofs(const Page& page) {
       out += fmt::format(
           "<tr>{}<td class=\"dim\">{}</td><td class=\"name\">{}</td><td class=\"seen\">{}</td>"
           "<td class=\"n\">{}</td></tr>\n",
-          mark(check.ran, check.passed), shown(check.kind), shown(check.name, kSentence),
+          mark(check.ran, check.passed), shown(check.kind), check_name(check),
           shown(check.detail, check.ran && check.passed ? kWord : kPassage),
           check.seconds > 0 ? short_seconds(check.seconds) : std::string());
     out += "</tbody>\n</table></div>\n<div class=\"seen-outside\">\n";
     if (!proof.screen.empty()) out += picture(proof.screen, "What the machine’s display showed at the end");
     if (!proof.console.empty())
       out += fmt::format(
-          "<figure><pre class=\"console\">{}</pre><figcaption>End of its serial console"
+          "<figure>{}<figcaption>End of its serial console"
           "</figcaption></figure>\n",
-          shown_lines(proof.console));
+          console(proof.console));
     out += "</div>\n";
   }
   return out + "</section>\n";
@@ -441,23 +453,24 @@ std::string state_row(const Page::State& state, double longest) {
   std::string what = fmt::format("<b>{}</b>", shown(state.id));
   if (!state.name.empty() && state.name != state.id)
     what += fmt::format(" <span class=\"dim\">{}</span>", shown(state.name));
-  if (!state.sls.empty()) what += fmt::format("<small>{}</small>", shown(state.sls));
   if (state.failed && !state.comment.empty())
     what += fmt::format("<pre class=\"comment\">{}</pre>", shown(state.comment, kPassage));
   return fmt::format(
-      "<tr>{}<td class=\"fn\">{}</td><td class=\"name\">{}</td><td class=\"n\">{}</td>"
-      "<td class=\"n bar\"><i style=\"width:{}\"></i><span>{}</span></td></tr>\n",
+      "<tr>{}<td class=\"fn\">{}</td><td class=\"name\">{}</td><td class=\"dim\">{}</td>"
+      "<td class=\"n changes\">{}</td>"
+      "<td class=\"bar\"><i style=\"width:{}\"></i></td><td class=\"n took\">{}</td></tr>\n",
       state.failed        ? "<td class=\"mark bad\">failed</td>"
-      : state.changes > 0 ? "<td class=\"mark changed\">changed</td>"
-                          : "<td class=\"mark good\">as it was</td>",
-      shown(state.function), what, state.changes > 0 ? fmt::format("{}", state.changes) : std::string(),
-      percent(state.seconds, longest), short_seconds(state.seconds));
+      : state.changes > 0 ? "<td class=\"mark good\">changed</td>"
+                          : "<td class=\"mark same\">as it was</td>",
+      shown(state.function), what, shown(state.sls),
+      state.changes > 0 ? fmt::format("{}", state.changes) : std::string(), percent(state.seconds, longest),
+      short_seconds(state.seconds));
 }
 
 constexpr std::string_view kStateHead =
     "<div class=\"scroll\"><table "
     "class=\"states\">\n<thead><tr><th>result</th><th>function</th><th>state</th>"
-    "<th class=\"n\">changes</th><th class=\"n\">time</th></tr></thead>\n<tbody>\n";
+    "<th>file</th><th class=\"n\">changes</th><th></th><th class=\"n\">time</th></tr></thead>\n<tbody>\n";
 
 std::string salt(const Page& page) {
   if (page.highstates.empty()) return {};
@@ -633,7 +646,7 @@ h3 { font-size: 1rem; font-weight: 650; margin-bottom: 0.1rem; }
 code, pre { font-family: var(--mono); font-size: 0.82em; }
 small, .dim, .sub { color: var(--dim); }
 section { margin-top: 3.25rem; scroll-margin-top: 1rem; }
-.sub { margin: 0.15rem 0 0.9rem; max-width: 46rem; }
+.sub { margin: 0.15rem 0 0.9rem; max-width: 54rem; }
 .n { text-align: right; white-space: nowrap; }
 
 header .kiln { color: var(--fire); font-weight: 600; font-size: 0.85rem; letter-spacing: 0.02em; }
@@ -698,9 +711,9 @@ i.reused, .reused .track i {
 
 .scroll { overflow-x: auto; }
 table { width: 100%; border-collapse: collapse; }
-th { text-align: left; font-weight: 500; font-size: 0.8rem; color: var(--dim); padding: 0 0.75rem 0.35rem 0; }
+th { text-align: left; font-weight: 500; font-size: 0.8rem; color: var(--dim); padding: 0 1rem 0.35rem 0; }
 th.n { text-align: right; }
-td { border-top: 1px solid var(--line); padding: 0.38rem 0.75rem 0.38rem 0; vertical-align: baseline; }
+td { border-top: 1px solid var(--line); padding: 0.38rem 1rem 0.38rem 0; vertical-align: baseline; }
 tbody tr:last-child td { border-bottom: 1px solid var(--line); }
 th:last-child, td:last-child { padding-right: 0; }
 td.name { overflow-wrap: anywhere; min-width: 11rem; }
@@ -717,15 +730,19 @@ td.mark::before {
 td.good { color: var(--good); }
 td.bad { color: var(--bad); font-weight: 650; }
 td.unknown { color: var(--unknown); }
-td.changed { color: var(--fire); }
-td.bar { position: relative; width: 9rem; }
-td.bar i {
-  position: absolute; right: 0; bottom: 0; height: 3px; background: var(--ash); border-radius: 2px 0 0 2px;
-}
+td.same { color: var(--dim); }
+td.bar { width: 8rem; vertical-align: middle; }
+td.bar i { display: block; height: 0.6rem; min-width: 1px; background: var(--ash); border-radius: 2px; }
+td.took { width: 4.5rem; }
+.states td.dim { font-size: 0.87rem; overflow-wrap: anywhere; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.5; }
-pre.comment, pre.error, pre.console, .commands pre { border-radius: 0.5rem; padding: 0.7rem 0.9rem; }
+pre.comment, pre.error, .console, .commands pre { border-radius: 0.5rem; padding: 0.7rem 0.9rem; }
 pre.comment, pre.error { background: var(--bad-back); margin: 0.4rem 0; }
-pre.console { background: #16150f; color: #d8d4c8; font-size: 0.72rem; line-height: 1.45; max-height: 26.7rem; overflow: auto; }
+.console {
+  display: flex; flex-direction: column-reverse; max-height: 24.3rem; overflow: auto; background: #16150f;
+  color: #d8d4c8; border: 1px solid var(--line);
+}
+.console pre { font-size: 0.72rem; line-height: 1.45; }
 .seen-outside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.25rem; margin-top: 1.5rem; align-items: start; }
 figure { min-width: 0; }
 figcaption { color: var(--dim); font-size: 0.8rem; margin-top: 0.4rem; }
@@ -737,7 +754,7 @@ summary { cursor: pointer; color: var(--dim); margin-bottom: 0.75rem; }
 .two > div { min-width: 0; }
 .sizes { list-style: none; }
 .sizes li {
-  display: grid; grid-template-columns: minmax(0, 1fr) 7rem 4.5rem; column-gap: 0.75rem; align-items: center;
+  display: grid; grid-template-columns: minmax(0, 1fr) 6rem 4.5rem; column-gap: 0.75rem; align-items: center;
   padding: 0.2rem 0; border-top: 1px solid var(--line);
 }
 .sizes .name { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
@@ -763,10 +780,10 @@ summary { cursor: pointer; color: var(--dim); margin-bottom: 0.75rem; }
   .checks tr, .states tr { display: flex; flex-wrap: wrap; gap: 0 0.75rem; padding: 0.5rem 0; border-top: 1px solid var(--line); }
   .checks tbody td, .states tbody td { border: 0; padding: 0; width: auto; min-width: 0; }
   .checks td.name, .checks td.seen, .states td.name { flex: 1 0 100%; }
-  .checks td.n, .states td.bar { margin-left: auto; order: 1; }
+  .states td.bar { display: none; }
+  .checks td.n, .states td.took { margin-left: auto; order: 1; }
   .checks td.name, .checks td.seen, .states td.name { order: 2; }
-  .states td.bar i { display: none; }
-  .states td.n:not(.bar):not(:empty)::after { content: " changes"; color: var(--dim); }
+  .changes:not(:empty)::after { content: " changes"; color: var(--dim); }
   .sizes li { grid-template-columns: minmax(0, 1fr) 4.5rem 4.3rem; }
 }
 @media print {
@@ -776,7 +793,7 @@ summary { cursor: pointer; color: var(--dim); margin-bottom: 0.75rem; }
   section { margin-top: 1.6rem; }
   h2, h3, .sub { break-after: avoid; }
   li, tr, figure, .tile { break-inside: avoid; }
-  pre.console { max-height: none; background: #f4f4f4; color: #000; }
+  .console { max-height: none; background: #f4f4f4; color: #000; }
   details::details-content { content-visibility: visible; block-size: auto; }
 }
 )";
