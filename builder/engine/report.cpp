@@ -456,7 +456,7 @@ std::string state_row(const Page::State& state, double longest) {
   if (state.failed && !state.comment.empty())
     what += fmt::format("<pre class=\"comment\">{}</pre>", shown(state.comment, kPassage));
   return fmt::format(
-      "<tr>{}<td class=\"fn\">{}</td><td class=\"name\">{}</td><td class=\"dim\">{}</td>"
+      "<tr>{}<td class=\"fn\">{}</td><td class=\"name\">{}</td><td class=\"dim file\">{}</td>"
       "<td class=\"n changes\">{}</td>"
       "<td class=\"bar\"><i style=\"width:{}\"></i></td><td class=\"n took\">{}</td></tr>\n",
       state.failed        ? "<td class=\"mark bad\">failed</td>"
@@ -734,7 +734,7 @@ td.same { color: var(--dim); }
 td.bar { width: 8rem; vertical-align: middle; }
 td.bar i { display: block; height: 0.6rem; min-width: 1px; background: var(--ash); border-radius: 2px; }
 td.took { width: 4.5rem; }
-.states td.dim { font-size: 0.87rem; overflow-wrap: anywhere; }
+td.file { font-size: 0.87rem; overflow-wrap: break-word; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.5; }
 pre.comment, pre.error, .console, .commands pre { border-radius: 0.5rem; padding: 0.7rem 0.9rem; }
 pre.comment, pre.error { background: var(--bad-back); margin: 0.4rem 0; }
@@ -783,7 +783,9 @@ summary { cursor: pointer; color: var(--dim); margin-bottom: 0.75rem; }
   .states td.bar { display: none; }
   .checks td.n, .states td.took { margin-left: auto; order: 1; }
   .checks td.name, .checks td.seen, .states td.name { order: 2; }
-  .changes:not(:empty)::after { content: " changes"; color: var(--dim); }
+  .states td.file, .states td.changes { order: 3; }
+  .changes:empty { display: none; }
+  .changes:not(:empty)::before { content: "changes: "; color: var(--dim); }
   .sizes li { grid-template-columns: minmax(0, 1fr) 4.5rem 4.3rem; }
 }
 @media print {
