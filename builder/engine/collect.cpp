@@ -1,12 +1,15 @@
 #include "engine/collect.hpp"
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <type_traits>
 
 #include "base/text.hpp"
 
@@ -70,7 +73,16 @@ const json& list(const json& from, const char* name) {
   return found != from.end() && found->is_array() ? *found : none;
 }
 
-// What a salt_highstate step kept (salt.json).
+// Whether a state's name is a path, a package, a service or an account. Of others it may be a command or an
+// address with a password in it.
+bool plain_name(std::string_view function) {
+  constexpr std::array<std::string_view, 5> kModules = {"file.", "group.", "pkg.", "service.", "user."};
+  return std::any_of(kModules.begin(), kModules.end(),
+                     [&](std::string_view module) { return function.starts_with(module); });
+}
+
+// What a salt_highstate step kept (salt.json). Of changes it takes the count: they may be diffs of private
+// files.
 Page::Highstate read_states(const std::string& step, const fs::path& file, bool reused) {
   Page::Highstate highstate;
   highstate.step = step;
@@ -87,8 +99,7 @@ Page::Highstate read_states(const std::string& step, const fs::path& file, bool 
     state.seconds = get<double>(one, "seconds", 0);
     const auto result = one.find("result");
     state.failed = result == one.end() || (result->is_boolean() && !result->get<bool>());
-    // A command may have a password in it, and Salt repeats it; its changes may be diffs of private files.
-    if (!state.function.starts_with("cmd.")) state.name = get<std::string>(one, "name", "");
+    if (plain_name(state.function)) state.name = get<std::string>(one, "name", "");
     if (state.failed) state.comment = get<std::string>(one, "comment", "");
     if (const auto changes = one.find("changes"); changes != one.end()) state.changes = changes->size();
     highstate.states.push_back(std::move(state));

@@ -311,7 +311,9 @@ TEST(Build, TheReportShowsWhatReusedLayersAndExportsKept) {
       {"id": "motd", "function": "file.managed", "name": "/etc/motd", "sls": "common", "result": true,
        "comment": "File updated: secret", "seconds": 1.5, "changes": {"diff": "+secret", "mode": "0600"}},
       {"id": "told", "function": "cmd.run", "name": "login secret", "sls": "common", "result": true,
-       "comment": "Command \"login secret\" run", "seconds": 1, "changes": {}}]})");
+       "comment": "Command login secret run", "seconds": 1, "changes": {}},
+      {"id": "code", "function": "git.latest", "name": "https://secret@example.org/", "sls": "common",
+       "result": true, "comment": "up to date", "seconds": 1, "changes": {}}]})");
   });
   world.artifact("export", "1");
   world.machines.dpkg_status =
