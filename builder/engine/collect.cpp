@@ -20,8 +20,8 @@ using nlohmann::json;
 
 namespace {
 
-constexpr std::size_t kConsoleLines = 80;
-constexpr std::uintmax_t kMostOfALog = 64U << 10U;
+constexpr std::uintmax_t kMostOfALog = 64U << 10U;  // bytes at its end
+constexpr std::size_t kLinesOfALog = 400;
 constexpr std::uintmax_t kMostOfAPicture = 4U << 20U;
 constexpr std::uintmax_t kMostOfStates = 32U << 20U;
 
@@ -46,7 +46,7 @@ std::string whole_of(const fs::path& file, std::uintmax_t most) {
 }
 
 std::string last_of(const fs::path& file) {
-  return base::last_lines(end_of(file, kMostOfALog), kConsoleLines);
+  return base::last_lines(end_of(file, kMostOfALog), kLinesOfALog);
 }
 
 json parsed(const std::string& text) {

@@ -16,9 +16,10 @@ namespace {
 
 using How = Page::Step::How;
 
-constexpr std::size_t kWord = 200;       // bytes of a name
-constexpr std::size_t kSentence = 600;   // of what was seen, or why
-constexpr std::size_t kLine = 240;       // of a console
+constexpr std::size_t kWord = 200;      // bytes of a name
+constexpr std::size_t kSentence = 600;  // of what was seen, or why
+constexpr std::size_t kLine = 240;      // of a console
+constexpr std::ptrdiff_t kConsoleLines = 80;
 constexpr std::size_t kPassage = 12000;  // of an error
 constexpr std::size_t kStates = 24;      // shown at once; the others are behind a fold
 constexpr std::size_t kMostStates = 1000;
@@ -70,9 +71,15 @@ std::string_view last_written(std::string_view line) {
 
 // A console's text in a box that opens at its end.
 std::string console(const std::string& text) {
-  std::string out;
-  for (const auto& line : base::lines(text)) out += shown(last_written(line), kLine) + "\n";
-  return fmt::format("<div class=\"console\"><pre>{}</pre></div>", out);
+  constexpr std::string_view kOverTheLineAbove = "\x1bM";  // systemd shows by it that a job still runs
+  std::vector<std::string> shown_lines;
+  for (const auto& line : base::lines(text)) {
+    if (line.starts_with(kOverTheLineAbove) && !shown_lines.empty()) shown_lines.pop_back();
+    shown_lines.push_back(shown(last_written(line), kLine));
+  }
+  if (std::ssize(shown_lines) > kConsoleLines)
+    shown_lines.erase(shown_lines.begin(), shown_lines.end() - kConsoleLines);
+  return fmt::format("<div class=\"console\"><pre>{}\n</pre></div>", base::join(shown_lines, "\n"));
 }
 
 std::string base64(std::string_view bytes) {
@@ -643,6 +650,7 @@ h1, h2, h3, p, dl, dd, ol, ul, figure, pre { margin: 0; padding: 0; }
 h1 { font-size: 2.1rem; line-height: 1.15; font-weight: 650; letter-spacing: -0.02em; overflow-wrap: anywhere; }
 h2 { font-size: 1.3rem; line-height: 1.3; font-weight: 650; letter-spacing: -0.01em; }
 h3 { font-size: 1rem; font-weight: 650; margin-bottom: 0.1rem; }
+pre + h3 { margin: 1.25rem 0 0.4rem; }
 code, pre { font-family: var(--mono); font-size: 0.82em; }
 small, .dim, .sub { color: var(--dim); }
 section { margin-top: 3.25rem; scroll-margin-top: 1rem; }
@@ -665,7 +673,7 @@ header .kiln { color: var(--fire); font-weight: 600; font-size: 0.85rem; letter-
 dt { color: var(--dim); font-size: 0.8rem; }
 dd { overflow-wrap: anywhere; }
 
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: 0.75rem; margin-top: 1.75rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 0.75rem; margin-top: 1.75rem; }
 .tile {
   display: block; padding: 0.8rem 1rem 0.85rem; border: 1px solid var(--line); border-radius: 0.6rem;
   background: var(--card); color: inherit; text-decoration: none;
@@ -767,7 +775,7 @@ summary { cursor: pointer; color: var(--dim); margin-bottom: 0.75rem; }
 .commands > div + div { margin-top: 0.9rem; }
 .commands pre { background: var(--faint); margin-top: 0.25rem; }
 
-@media (max-width: 46rem) {
+@media screen and (max-width: 46rem) {
   main { padding: 1.5rem 1rem 3rem; }
   h1 { font-size: 1.7rem; }
   .tiles { grid-template-columns: 1fr 1fr; }
@@ -790,7 +798,9 @@ summary { cursor: pointer; color: var(--dim); margin-bottom: 0.75rem; }
 }
 @media print {
   :root { --paper: #fff; --card: #fff; --ink: #000; --dim: #555; --line: #ccc; --faint: #f4f4f4; }
-  body { font-size: 10.5pt; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  html { font-size: 11px; }
+  body { font-size: 0.95rem; print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  .scroll { overflow: visible; }
   main { max-width: none; padding: 0; }
   section { margin-top: 1.6rem; }
   h2, h3, .sub { break-after: avoid; }

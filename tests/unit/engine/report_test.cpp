@@ -208,6 +208,19 @@ TEST(Report, CarriesThePicture) {
   }
 }
 
+TEST(Report, ShowsAConsoleAsATerminalWould) {
+  Page page;
+  page.proofs.resize(1);
+  page.proofs[0].console =
+      "gone\rfirst\r\n[ * ] waits (1s)\r\n\x1bM\r\x1b[K[  *] waits (2s)\r\n\x1b[32mOK\x1b[0m it is up\r\n";
+  EXPECT_THAT(html(page), HasSubstr("<pre>first\n[  *] waits (2s)\nOK it is up\n</pre>"));
+  std::string many;
+  for (int i = 0; i < 300; ++i) many += fmt::format("line {}\n", i);
+  page.proofs[0].console = many;
+  EXPECT_THAT(html(page), HasSubstr("line 299\n"));
+  EXPECT_THAT(html(page), Not(HasSubstr("line 199\n"))) << "its end is enough";
+}
+
 TEST(Report, SaysWhatWasNotRecorded) {
   Page page;
   page.highstates = {{"salt", false, true, {}, {}}};
