@@ -45,8 +45,8 @@ std::string keep_evidence(Session& session, const std::string& key_text, StepWor
     host::write_file(folder / "error.txt", failure.error + "\n", 0600);
     if (session.explain_failure) session.explain_failure(failure, folder);
     return session.store.keep_failure(failure_name(session, failure.step), folder).string();
-  } catch (const std::exception& failure) {
-    session.observer.warn(fmt::format("the evidence could not be kept: {}", failure.what()));
+  } catch (const std::exception& error) {
+    session.observer.warn(fmt::format("the evidence could not be kept: {}", error.what()));
     return "";
   }
 }
