@@ -51,7 +51,7 @@ constexpr const char* kBuildExamples =
     "  kiln build --from salt_highstate ecs-bookworm\n"
     "\n"
     "Runs what the store lacks, boots the exported file, and publishes it when it is proven: PROFILE.qcow2,\n"
-    "image.json, junit.xml, console.log and screen.png in ./out/PROFILE.";
+    "image.json, junit.xml, console.log, screen.png and report.html in ./out/PROFILE.";
 constexpr const char* kBootExamples =
     "Example:\n"
     "  kiln boot out/minimal/minimal.qcow2 --profile minimal\n"

@@ -9,9 +9,11 @@
 #include "base/error.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
+#include "engine/collect.hpp"
 #include "engine/lookup.hpp"
 #include "engine/proving.hpp"
 #include "engine/publish.hpp"
+#include "engine/report.hpp"
 #include "engine/results.hpp"
 #include "engine/steps.hpp"
 #include "engine/tools.hpp"
@@ -78,6 +80,13 @@ void keep_keys(Session& session, const plan::Plan& plan, const std::vector<plan:
   if (!same) session.store.keep_keys(session.profile.name, now);
 }
 
+void note_accel(const Session& session, BuildReport& report) {
+  const auto& accel = session.last_accel();
+  if (!accel) return;
+  report.accel = accel->accel == image::Accel::kvm ? "kvm" : "tcg";
+  report.accel_why = accel->why;
+}
+
 }  // namespace
 
 std::string BuildReport::json() const {
@@ -111,7 +120,6 @@ host::Host limited(const host::Host& host, std::chrono::seconds timeout) {
 
 BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
                   cache::Store& store, const BuildOptions& options, Observer& observer, Machines& machines) {
-  const double begun = host.elapsed();
   Session session(host, plan.profile, store, options, observer, machines);
   BuildReport report;
   report.profile = plan.profile.name;
@@ -140,7 +148,18 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
 
   // Base and image steps.
   std::vector<cache::Layer> layers;
+  std::vector<Made> results;  // of artifact steps
   std::size_t next = 0;
+  session.explain_failure = [&](const Failure& failure, const fs::path& evidence) {
+    try {
+      note_accel(session, report);
+      auto page = collect(session, report, layers, results, {});
+      add_failure(page, plan, found[next].why, failure, evidence);
+      host::write_file(evidence / "report.html", html(page), 0600);
+    } catch (const std::exception& error) {
+      observer.warn(fmt::format("the failure has no report: {}", error.what()));
+    }
+  };
   for (; next < end && plan.steps[next].type->kind != Kind::artifact; ++next) {
     const auto& step = plan.steps[next];
     const auto& key = keys[next];
@@ -176,7 +195,6 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
   }
 
   // Artifacts of the final layer.
-  std::vector<Made> results;
   for (; next < end; ++next) {
     const auto& step = plan.steps[next];
     const auto& key = keys[next];
@@ -225,6 +243,7 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
                                                  [](const Proven& one) { return one.verdict.proven; });
   report.proof_reused = !proofs.empty() && std::all_of(proofs.begin(), proofs.end(),
                                                        [](const Proven& one) { return one.reused; });
+  note_accel(session, report);
   if (!results.empty()) publish(session, report, results, layers, proofs);
   if (report.refuted()) {
     std::string failed;
@@ -241,12 +260,9 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
       fs::copy_file(proven.screen, folder / ("screenshot-" + proven.verdict.firmware + ".png"), ignored);
     }
     host::write_file(folder / "error.txt", failed, 0600);
+    fs::copy_file(report.output / "report.html", folder / "report.html", ignored);
     host::write_file(folder / "junit.xml", proof::junit(plan.profile.name, report.verdicts), 0600);
     report.failure = store.keep_failure(failure_name(session, "proof"), folder);
-  }
-  if (const auto& accel = session.last_accel()) {
-    report.accel = accel->accel == image::Accel::kvm ? "kvm" : "tcg";
-    report.accel_why = accel->why;
   }
   if (runs) {
     const auto freed =
@@ -254,7 +270,7 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
     if (freed > 0)
       observer.note(fmt::format("{} removed from the store, the oldest first", base::human_size(freed)));
   }
-  report.seconds = std::max(0.0, host.elapsed() - begun);
+  report.seconds = std::max(0.0, host.elapsed() - session.begun);
   return report;
 }
 

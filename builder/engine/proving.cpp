@@ -29,7 +29,10 @@ std::optional<Proven> kept_proof(Session& session, const std::string& sha256, co
   try {
     Proven proven{proof::Verdict::from_json(kept.at("verdict").dump()),
                   session.store.verdict_file(sha256, firmware, "console.log"),
-                  session.store.verdict_file(sha256, firmware, "screen.png"), true};
+                  session.store.verdict_file(sha256, firmware, "screen.png"),
+                  true,
+                  kept.value("when", 0L),
+                  kept.value("accel_why", "")};
     if (!proven.verdict.proven) return std::nullopt;
     return proven;
   } catch (const std::exception&) {
@@ -65,7 +68,7 @@ Proven prove(Session& session, const cache::Artifact& artifact, const cache::Art
   options.screen = folder / "screen.png";
   options.on_doing = [&](std::string_view what) { session.observer.doing(what); };
 
-  Proven proven{{}, options.console, options.screen, false};
+  Proven proven{{}, options.console, options.screen, false, session.host.now(), accel.why};
   try {
     proven.verdict = session.machines.prove(options);
   } catch (const base::Error& error) {
@@ -91,6 +94,8 @@ Proven prove(Session& session, const cache::Artifact& artifact, const cache::Art
     keep(proven.screen, "screen.png");
     const json kept = {{"schema", 1},
                        {"proof", proof_digest(session.profile.proof)},
+                       {"when", proven.when},
+                       {"accel_why", proven.accel_why},
                        {"verdict", json::parse(proven.verdict.json())}};
     session.store.keep_verdict(file.sha256, name,
                                kept.dump(2, ' ', false, json::error_handler_t::replace) + "\n");

@@ -2,7 +2,9 @@
 // boot.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include "cache/store.hpp"
 #include "engine/workspace.hpp"
@@ -15,6 +17,8 @@ struct Proven {
   proof::Verdict verdict;
   std::filesystem::path console, screen;  // need not be there
   bool reused = false;
+  std::int64_t when = 0;  // wall clock of the boot; 0: not recorded
+  std::string accel_why;  // "": not recorded
 };
 
 // Boots `file` of the artifact and runs the profile's checks; a verdict that proves is kept by the file's

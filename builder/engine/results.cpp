@@ -6,8 +6,10 @@
 #include <string>
 
 #include "base/digest.hpp"
+#include "engine/collect.hpp"
 #include "engine/proof_spec.hpp"
 #include "engine/publish.hpp"
+#include "engine/report.hpp"
 
 namespace kiln::engine {
 
@@ -105,8 +107,12 @@ void publish(Session& session, BuildReport& report, const std::vector<Made>& mad
              const std::vector<cache::Layer>& layers, const std::vector<Proven>& proofs) {
   Publisher publisher(session.host, session.options.output);
   report.output = publisher.folder();
+  const auto publish_page = [&] {
+    publisher.text("report.html", html(collect(session, report, layers, made, proofs)));
+  };
   if (report.refuted()) {
     publish_reports(publisher, session.profile.name, proofs, report.verdicts);
+    publish_page();
     return;
   }
   struct File {
@@ -123,7 +129,8 @@ void publish(Session& session, BuildReport& report, const std::vector<Made>& mad
       files.push_back({artifact.files / file.name, file.name, file.sha256, there});
     }
   }
-  if (changes) publisher.retract("image.json");
+  if (changes)
+    for (const char* about : {"image.json", "report.html"}) publisher.retract(about);
   for (const auto& file : files) {
     host::check_interrupt();
     if (!file.there) {
@@ -133,6 +140,7 @@ void publish(Session& session, BuildReport& report, const std::vector<Made>& mad
     report.artifacts.push_back(publisher.folder() / file.name);
   }
   publish_reports(publisher, session.profile.name, proofs, report.verdicts);
+  publish_page();
   publisher.text("image.json", image_json(session, report, made, layers, report.proven));
 }
 

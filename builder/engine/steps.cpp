@@ -6,9 +6,11 @@
 #include <fmt/core.h>
 #include <nlohmann/json.hpp>
 #include <utility>
+#include <vector>
 
 #include "base/digest.hpp"
 #include "base/size.hpp"
+#include "base/text.hpp"
 #include "engine/lookup.hpp"
 #include "engine/publish.hpp"
 #include "engine/tools.hpp"
@@ -32,18 +34,19 @@ std::string utc(std::int64_t seconds) {
 }
 
 // Never throws: the failure itself is what people have to hear of.
-std::string keep_evidence(Session& session, const std::string& step, const std::string& key_text,
-                          const std::string& error, StepWorkspace* work) {
+std::string keep_evidence(Session& session, const std::string& key_text, StepWorkspace* work,
+                          const Failure& failure) {
   try {
     const fs::path folder = session.folder() / "evidence";
     cache::remove_tree(folder);
     fs::create_directories(folder);
     if (work != nullptr) work->leave_evidence(folder);
     if (!key_text.empty()) host::write_file(folder / "key.txt", key_text, 0600);
-    host::write_file(folder / "error.txt", error + "\n", 0600);
-    return session.store.keep_failure(failure_name(session, step), folder).string();
-  } catch (const std::exception& failure) {
-    session.observer.warn(fmt::format("the evidence could not be kept: {}", failure.what()));
+    host::write_file(folder / "error.txt", failure.error + "\n", 0600);
+    if (session.explain_failure) session.explain_failure(failure, folder);
+    return session.store.keep_failure(failure_name(session, failure.step), folder).string();
+  } catch (const std::exception& error) {
+    session.observer.warn(fmt::format("the evidence could not be kept: {}", error.what()));
     return "";
   }
 }
@@ -74,9 +77,9 @@ template <typename Deed>
 auto guarded(Session& session, const plan::PlannedStep& step, const plan::StepKey& key, StepWorkspace& work,
              double begun, Deed deed) {
   const auto failed = [&](const char* what) {
-    auto evidence = keep_evidence(session, step.id, key.text, what, &work);
-    session.observer.step_ends(step.id, Observer::How::failed, std::max(0.0, session.host.elapsed() - begun),
-                               evidence);
+    const double seconds = std::max(0.0, session.host.elapsed() - begun);
+    auto evidence = keep_evidence(session, key.text, &work, {step.id, what, seconds});
+    session.observer.step_ends(step.id, Observer::How::failed, seconds, evidence);
     return evidence;
   };
   try {
@@ -91,19 +94,57 @@ auto guarded(Session& session, const plan::PlannedStep& step, const plan::StepKe
   }
 }
 
-json read_packages(Session& session, const cache::Layer& layer, const fs::path& scratch) {
+json read_packages(image::Files& files) {
+  json packages = json::array();
+  constexpr auto kStatus = "/var/lib/dpkg/status";
+  if (!files.find(kStatus)) return packages;
+  for (const auto& one : parse_dpkg_status(files.read(kStatus)))
+    packages.push_back({{"name", base::printable(one.name)},
+                        {"version", base::printable(one.version)},
+                        {"architecture", base::printable(one.architecture)},
+                        {"size", one.size}});
+  return packages;
+}
+
+// What lies in `directory` and takes at least `least` bytes, the biggest first.
+std::vector<std::pair<std::string, std::uint64_t>> biggest(image::Files& files, const std::string& directory,
+                                                           std::uint64_t least) {
+  std::vector<std::pair<std::string, std::uint64_t>> all;
+  for (const auto& name : files.list(directory)) {
+    const std::string path = (directory == "/" ? "" : directory) + "/" + name;
+    const auto stat = files.find(path);
+    if (!stat || (stat->kind != 'd' && stat->kind != 'f')) continue;
+    const auto bytes = stat->kind == 'd' ? files.used(path) : stat->size;
+    if (bytes >= least) all.emplace_back(path, bytes);
+  }
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  return all;
+}
+
+// Where the bytes are, two levels deep: what is worth a line in a report.
+json read_paths(image::Files& files) {
+  constexpr std::uint64_t kWorthALine = 64ULL << 10;
+  constexpr std::uint64_t kWorthALook = 8ULL << 20;
+  json paths = json::array();
+  for (const auto& [path, bytes] : biggest(files, "/", kWorthALine)) {
+    json below = json::array();
+    if (bytes >= kWorthALook)
+      for (const auto& [inner, inner_bytes] : biggest(files, path, bytes / 50))
+        below.push_back({{"path", base::printable(inner)}, {"bytes", inner_bytes}});
+    paths.push_back({{"path", base::printable(path)}, {"bytes", bytes}, {"below", std::move(below)}});
+  }
+  return paths;
+}
+
+// What is in the layer that was exported, for image.json and the report.
+json read_contents(Session& session, const cache::Layer& layer, const fs::path& scratch) {
   fs::create_directories(scratch);
   const bool native = session.native();
   const bool force_tcg = !native && session.accel().accel == image::Accel::tcg;
   const auto open = session.machines.open_files(layer.image(), scratch, true, native, force_tcg);
-  json packages = json::array();
-  constexpr auto kStatus = "/var/lib/dpkg/status";
-  if (open->files().find(kStatus)) {
-    for (const auto& one : parse_dpkg_status(open->files().read(kStatus)))
-      packages.push_back({{"name", one.name}, {"version", one.version}, {"architecture", one.architecture}});
-  }
+  json contents = {{"packages", read_packages(open->files())}, {"paths", read_paths(open->files())}};
   open->close();
-  return packages;
+  return contents;
 }
 
 }  // namespace
@@ -180,12 +221,13 @@ Made run_artifact_step(Session& session, const plan::PlannedStep& step, const pl
     const double seconds = std::max(0.0, session.host.elapsed() - begun);
     Made made;
     if (kept) {
-      const json info = {{"step", step.id},
-                         {"stage", step.type->name},
-                         {"layer", layer.id},
-                         {"virtual_size", sizes},
-                         {"tools", tool_versions(session, step)},
-                         {"packages", read_packages(session, layer, entry.folder() / "packages")}};
+      json info = {{"step", step.id},
+                   {"stage", step.type->name},
+                   {"layer", layer.id},
+                   {"virtual_size", sizes},
+                   {"kiln", session.options.kiln_version},
+                   {"tools", tool_versions(session, step)}};
+      info.update(read_contents(session, layer, entry.folder() / "packages"));
       made.artifact = session.store.keep_artifact(artifact_key(session.profile.name, key.key, layer.id), out,
                                                   seconds, info.dump());
     } else {

@@ -69,7 +69,8 @@ Session::Session(const host::Host& host_, const profile::Profile& profile_, cach
       store(store_),
       options(options_),
       observer(observer_),
-      machines(machines_) {}
+      machines(machines_),
+      begun(host_.elapsed()) {}
 
 image::AccelVerdict Session::accel(const fs::path& kernel) {
   if (accel_ && (kernel.empty() || accel_kernel_ == kernel.string())) return *accel_;
@@ -143,6 +144,8 @@ std::vector<Package> parse_dpkg_status(const std::string& status) {
       current.version = *version;
     else if (auto machine = value("Architecture:"))
       current.architecture = *machine;
+    else if (auto kilobytes = value("Installed-Size:"))
+      current.size = base::parse_size(*kilobytes + "K").value_or(0);
     else if (auto state = value("Status:"))
       installed = state->ends_with(" installed");
   }

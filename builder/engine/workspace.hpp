@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -40,6 +41,13 @@ class Inputs {
   std::map<std::filesystem::path, Copy> copies_;
 };
 
+// A step that failed.
+struct Failure {
+  std::string step;   // its id
+  std::string error;  // all its lines
+  double seconds = 0;
+};
+
 // What all steps of one build share.
 class Session {
  public:
@@ -53,6 +61,9 @@ class Session {
   stage::Observer& observer;
   Machines& machines;
   Inputs inputs;
+  const double begun;  // on the host's clock of durations
+  // Adds to the folder of a failed step's evidence what the build alone knows; must not throw.
+  std::function<void(const Failure& failure, const std::filesystem::path& evidence)> explain_failure;
 
   // Mounts and sandboxes are had.
   [[nodiscard]] bool native() const { return host.root && options.native; }
@@ -82,6 +93,7 @@ Session::BootFiles take_boot_files(image::Files& files, const std::filesystem::p
 // `dpkg -l` of an image, read offline from dpkg's status file.
 struct Package {
   std::string name, version, architecture;
+  std::uint64_t size = 0;  // bytes it takes when installed, as its maker says
 };
 std::vector<Package> parse_dpkg_status(const std::string& status);
 

@@ -36,6 +36,8 @@ class Files {
   virtual std::optional<Stat> find(const std::string& path) = 0;
   virtual std::string read(const std::string& path) = 0;                    // follows links inside the image
   virtual std::vector<std::string> list(const std::string& directory) = 0;  // names, sorted
+  // Bytes that a directory and all below it take on its file system; a file of several names counts once.
+  virtual std::uint64_t used(const std::string& directory) = 0;
   // The parent must exist. An existing file is replaced (not its link's target).
   virtual void write(const std::string& path, const std::string& content, const Attributes& attributes) = 0;
   virtual void make_directory(const std::string& path,

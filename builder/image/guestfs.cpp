@@ -145,6 +145,12 @@ class GuestfsFiles : public Files {
     return sorted;
   }
 
+  std::uint64_t used(const std::string& directory) override {
+    const std::int64_t kilobytes = guestfs_du(g_, directory.c_str());
+    if (kilobytes < 0) fail(fmt::format("measuring '{}'", directory));
+    return static_cast<std::uint64_t>(kilobytes) * 1024;
+  }
+
   void write(const std::string& path, const std::string& content, const Attributes& attributes) override {
     done(guestfs_rm_f(g_, path.c_str()), fmt::format("replacing '{}'", path));
     if (content.size() <= largest_message) {

@@ -12,6 +12,7 @@
 #include <linux/loop.h>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -351,6 +352,14 @@ class MountedFiles : public Files {
     return names_in(std::move(fd), directory);
   }
 
+  std::uint64_t used(const std::string& directory) override {
+    Fd fd = open_inside(directory, O_RDONLY | O_DIRECTORY);
+    struct stat status{};
+    if (!fd || ::fstat(fd.get(), &status) != 0) throw failure("measure", directory);
+    std::set<ino_t> seen;
+    return block_bytes(status) + used_below(std::move(fd), directory, status.st_dev, seen);
+  }
+
   void write(const std::string& path, const std::string& content, const Attributes& attributes) override {
     const Place place = place_of(path, false);
     put_file(place, path, content, attributes, nullptr);
@@ -481,6 +490,30 @@ class MountedFiles : public Files {
     }
     std::sort(names.begin(), names.end());
     return names;
+  }
+
+  static std::uint64_t block_bytes(const struct stat& status) {
+    return static_cast<std::uint64_t>(status.st_blocks) * 512;
+  }
+
+  static std::uint64_t used_below(Fd fd, const std::string& path, dev_t device, std::set<ino_t>& seen) {
+    host::check_interrupt();
+    const Fd again(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
+    std::uint64_t bytes = 0;
+    for (const std::string& name : names_in(std::move(fd), path)) {
+      struct stat status{};
+      if (::fstatat(again.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+        throw failure("measure", path);
+      if (status.st_dev != device) continue;
+      if (!S_ISDIR(status.st_mode) && status.st_nlink > 1 && !seen.insert(status.st_ino).second) continue;
+      bytes += block_bytes(status);
+      if (!S_ISDIR(status.st_mode)) continue;
+      Fd inner(::openat(again.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+      if (!inner) throw failure("measure", path);
+      // NOLINTNEXTLINE(misc-no-recursion)
+      bytes += used_below(std::move(inner), fmt::format("{}/{}", path, name), device, seen);
+    }
+    return bytes;
   }
 
   static void apply(const Fd& fd, const Attributes& attributes, const std::string& path) {

@@ -9,7 +9,7 @@ out=$kept/minimal
 rm -rf "$out"
 kiln build minimal --output "$out"
 expect_status 0
-for file in minimal.qcow2 image.json junit.xml console.log screen.png; do
+for file in minimal.qcow2 image.json junit.xml console.log screen.png report.html; do
   [ -s "$out/$file" ] || fail "no $file in the output"
 done
 qemu-img info --output=json "$out/minimal.qcow2" >"$work/info"

@@ -297,10 +297,14 @@ TEST(Build, AFailedStepLeavesNoLayerKeepsEvidenceAndTheNextBuildGoesOn) {
   EXPECT_THAT(failed[0], StartsWith("20231114T"));
   EXPECT_TRUE(failed[0].ends_with("Z-demo-salt")) << failed[0];
   const fs::path evidence = world.root / "failed" / failed[0];
-  EXPECT_THAT(world.names(evidence),
-              ElementsAre("console", "error.txt", "key.txt", "log", "salt.json", "screenshot.png"));
+  EXPECT_THAT(world.names(evidence), ElementsAre("console", "error.txt", "key.txt", "log", "report.html",
+                                                 "salt.json", "screenshot.png"));
   EXPECT_THAT(host::read_file(evidence / "error.txt"), HasSubstr("state 'nginx' failed"));
   EXPECT_THAT(host::read_file(evidence / "key.txt"), HasSubstr("stage fake_guest"));
+  const auto page = host::read_file(evidence / "report.html");
+  EXPECT_THAT(page, HasSubstr("state &#39;nginx&#39; failed"));
+  EXPECT_THAT(page, HasSubstr("a line of the stage"));
+  EXPECT_THAT(page, HasSubstr("not reached"));
   const auto log = host::read_file(evidence / "log");
   EXPECT_THAT(log, HasSubstr("guest$ salt-call state.apply"));
   EXPECT_THAT(log, HasSubstr("\napplying\n"));
@@ -395,8 +399,8 @@ TEST(Build, PublishesImageReportsAndWhatTheyAreAbout) {
       "Package: nginx\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.22.1-9\n\n"
       "Package: gone\nStatus: deinstall ok config-files\nArchitecture: all\nVersion: 1\n";
   const auto report = world.build();
-  EXPECT_THAT(world.names(world.out),
-              ElementsAre("console.log", "demo.qcow2", "image.json", "junit.xml", "screen.png"));
+  EXPECT_THAT(world.names(world.out), ElementsAre("console.log", "demo.qcow2", "image.json", "junit.xml",
+                                                  "report.html", "screen.png"));
   const auto all = json::parse(host::read_file(world.out / "image.json"));
   EXPECT_EQ(all.at("verdict"), "proven");
   EXPECT_EQ(all.at("kiln"), "1.2.3");
@@ -428,9 +432,48 @@ TEST(Build, ResultsThatWereRemovedComeBackFromTheStore) {
   world.build();
   EXPECT_THAT(world.ran, IsEmpty());
   EXPECT_THAT(world.machines.log, IsEmpty());
-  EXPECT_THAT(world.names(world.out),
-              ElementsAre("console.log", "demo.qcow2", "image.json", "junit.xml", "screen.png"));
+  EXPECT_THAT(world.names(world.out), ElementsAre("console.log", "demo.qcow2", "image.json", "junit.xml",
+                                                  "report.html", "screen.png"));
   EXPECT_EQ(host::read_file(world.out / "image.json"), before);
+}
+
+TEST(Build, TheReportShowsWhatReusedLayersAndExportsKept) {
+  World world;
+  world.base("base", "1");
+  world.guest("salt", "1", [](stage::Workspace& work) {
+    work.keep("salt.json", R"({"states": [
+      {"id": "motd", "function": "file.managed", "name": "/etc/motd", "sls": "common", "result": true,
+       "comment": "File updated: secret", "seconds": 1.5, "changes": {"diff": "+secret", "mode": "0600"}},
+      {"id": "told", "function": "cmd.run", "name": "login secret", "sls": "common", "result": true,
+       "comment": "Command login secret run", "seconds": 1, "changes": {}},
+      {"id": "code", "function": "git.latest", "name": "https://secret@example.org/", "sls": "common",
+       "result": true, "comment": "up to date", "seconds": 1, "changes": {}}]})");
+  });
+  world.artifact("export", "1");
+  world.machines.dpkg_status =
+      "Package: nginx\nStatus: install ok installed\nInstalled-Size: 2048\nVersion: 1.22.1-9\n";
+  world.build();
+  EXPECT_THAT(host::read_file(world.out / "report.html"), HasSubstr("ran: never built"));
+  world.build();
+  EXPECT_THAT(world.machines.log, IsEmpty()) << "nothing is opened for a report";
+  const auto page = host::read_file(world.out / "report.html");
+  EXPECT_THAT(page, HasSubstr("Everything was reused."));
+  EXPECT_THAT(page, HasSubstr("/etc/motd"));
+  EXPECT_THAT(page, HasSubstr("in the build that made the layer"));
+  EXPECT_THAT(page, Not(HasSubstr("secret"))) << "neither diffs nor commands nor what Salt says of them";
+  EXPECT_THAT(page, HasSubstr("nginx <span class=\"dim\">1.22.1-9</span>"));
+  EXPECT_THAT(page, HasSubstr(">/boot<"));
+  EXPECT_THAT(page, HasSubstr("300 MiB"));
+  EXPECT_THAT(page, HasSubstr("no KVM in this world")) << "the kept verdict knows why";
+}
+
+TEST(Build, WhatAnOlderKilnDidNotRecordIsNoMistake) {
+  World world;
+  world.base("base", "1");
+  world.guest("salt", "1", [](stage::Workspace& work) { work.keep("salt.json", R"([{"states": 7}])"); });
+  world.artifact("export", "1");
+  world.build();
+  EXPECT_THAT(host::read_file(world.out / "report.html"), HasSubstr("salt: not recorded"));
 }
 
 TEST(Build, AFailedProofPublishesItsReportAlone) {
@@ -440,9 +483,11 @@ TEST(Build, AFailedProofPublishesItsReportAlone) {
   const auto report = world.build();
   EXPECT_TRUE(report.refuted());
   EXPECT_FALSE(report.proven);
-  EXPECT_THAT(world.names(world.out), ElementsAre("console.log", "junit.xml", "screen.png"));
+  EXPECT_THAT(world.names(world.out), ElementsAre("console.log", "junit.xml", "report.html", "screen.png"));
   EXPECT_THAT(report.artifacts, IsEmpty());
   EXPECT_THAT(host::read_file(report.failure / "error.txt"), HasSubstr("nginx"));
+  EXPECT_THAT(host::read_file(world.out / "report.html"), HasSubstr("Not proven"));
+  EXPECT_EQ(host::read_file(report.failure / "report.html"), host::read_file(world.out / "report.html"));
 
   world.machines.healthy = true;
   EXPECT_TRUE(world.build().proven) << "a failed proof is not kept: it is made again";
@@ -475,7 +520,7 @@ TEST(Build, WithoutABootItSaysUnprovenAndTakesOldReportsAway) {
   EXPECT_FALSE(report.refuted());
   EXPECT_THAT(world.machines.log, IsEmpty());
   EXPECT_EQ(json::parse(host::read_file(world.out / "image.json")).at("verdict"), "unproven");
-  EXPECT_THAT(world.names(world.out), ElementsAre("demo.qcow2", "image.json"));
+  EXPECT_THAT(world.names(world.out), ElementsAre("demo.qcow2", "image.json", "report.html"));
 }
 
 TEST(Build, EveryFirmwareOfTheProfileIsProven) {
@@ -487,7 +532,7 @@ TEST(Build, EveryFirmwareOfTheProfileIsProven) {
   EXPECT_THAT(world.machines.log, Contains("prove uefi"));
   EXPECT_THAT(world.names(world.out),
               ElementsAre("console-uefi.log", "console.log", "demo.qcow2", "image.json", "junit.xml",
-                          "screen-uefi.png", "screen.png"));
+                          "report.html", "screen-uefi.png", "screen.png"));
 
   // The reports of a firmware that is no longer asked for would be about another image.
   world.plan.profile.proof.firmware = {profile::Firmware::bios};

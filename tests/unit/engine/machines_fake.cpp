@@ -38,8 +38,12 @@ class FakeFiles final : public image::Files {
     if (path == "/var/lib/dpkg/status") return machines_.dpkg_status;
     throw std::logic_error("not in this world: " + path);
   }
-  std::vector<std::string> list(const std::string&) override {
+  std::vector<std::string> list(const std::string& directory) override {
+    if (directory == "/") return {"boot"};
     return {machines_.boot_names.begin(), machines_.boot_names.end()};
+  }
+  std::uint64_t used(const std::string& directory) override {
+    return directory.starts_with("/boot") ? 300ULL << 20 : 0;
   }
   void write(const std::string& path, const std::string& content, const image::Attributes&) override {
     if (read_only_) throw std::logic_error("a read-only image is written to");

@@ -152,7 +152,7 @@ TEST(Workspace, ArtifactStepsReadTheImageAndMayNotChangeIt) {
     host::write_file(work.output() / "demo.img", "raw");
   });
   EXPECT_FALSE(world.build().proven) << "nothing that could be booted";
-  EXPECT_THAT(world.names(world.out), ElementsAre("demo.img", "image.json"));
+  EXPECT_THAT(world.names(world.out), ElementsAre("demo.img", "image.json", "report.html"));
 }
 
 TEST(Workspace, AnArtifactStepThatLeavesNothingFails) {
@@ -207,13 +207,16 @@ TEST(Inputs, AFileThatChangedBetweenTwoKeysIsRefused) {
 
 TEST(DpkgStatus, ListsWhatIsInstalled) {
   const auto packages = parse_dpkg_status(
-      "Package: zsh\nStatus: install ok installed\nPriority: optional\nArchitecture: amd64\nVersion: "
+      "Package: zsh\nStatus: install ok installed\nPriority: optional\nInstalled-Size: 2401\nArchitecture: "
+      "amd64\nVersion: "
       "5.9-4+b6\n"
       "Description: shell\n more\n .\n Package: not this\n\n"
       "Package: adduser\nStatus: install ok installed\nArchitecture: all\nVersion: 3.134\n\n"
       "Package: half\nStatus: install ok half-configured\nVersion: 1\n");
   ASSERT_EQ(packages.size(), 2U);
   EXPECT_EQ(packages[0].name, "adduser");
+  EXPECT_EQ(packages[0].size, 0U) << "not every one says it";
+  EXPECT_EQ(packages[1].size, 2401U * 1024);
   EXPECT_EQ(packages[1].version, "5.9-4+b6");
   EXPECT_EQ(packages[1].architecture, "amd64");
 }

@@ -115,6 +115,19 @@ TEST_F(MountedFiles, tells_kind_mode_size_and_target) {
   EXPECT_THROW(files_->read("/etc/fifo"), base::Error);
 }
 
+TEST_F(MountedFiles, measures_what_a_directory_takes_and_follows_no_link) {
+  files_->write("/usr/lib/big", std::string(1U << 20U, 'x'), mine(0600));
+  files_->write("/var/small", "x", mine(0600));
+  const auto before = files_->used("/usr");
+  EXPECT_GE(before, 1U << 20U);
+  EXPECT_GE(files_->used("/"), before + files_->used("/var"));
+  tree_.link("layer/var/empty/up", "../../usr");
+  EXPECT_LT(files_->used("/var"), 1U << 19U);
+  fs::create_hard_link(tree_ / "layer/usr/lib/big", tree_ / "layer/usr/again");
+  EXPECT_EQ(files_->used("/usr"), before) << "a file of two names is one";
+  EXPECT_THROW(files_->used("/none"), base::Error);
+}
+
 TEST_F(MountedFiles, makes_directories_and_sets_those_that_are_there) {
   files_->make_directory("/etc/new", mine(0700));
   EXPECT_EQ(mode_of("/etc/new"), 0700U);

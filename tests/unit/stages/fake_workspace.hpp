@@ -90,6 +90,12 @@ class FakeFiles : public image::Files {
     std::sort(names.begin(), names.end());
     return names;
   }
+  std::uint64_t used(const std::string& directory) override {
+    std::uint64_t bytes = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(local(directory, true)))
+      if (entry.is_regular_file() && !entry.is_symlink()) bytes += entry.file_size();
+    return bytes;
+  }
   void write(const std::string& path, const std::string& content,
              const image::Attributes& attributes) override {
     const std::filesystem::path at = local(path);
