@@ -168,6 +168,8 @@ class Store {
   };
   static std::optional<Stamp> stamp_of(const std::filesystem::path& file);
   void open_root();
+  // Says that the store is open, to whoever would evict from it.
+  void share();
   // Throws base::Error (Exit::usage) when the root holds somebody else's files.
   void require_ours() const;
   void sweep();
