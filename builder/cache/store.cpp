@@ -513,6 +513,12 @@ void Store::keep_keys(const std::string& profile, const std::vector<KeyRecord>& 
     ::unlink((folder / fmt::format("{}.json", numbers[i])).c_str());
 }
 
+std::vector<std::string> Store::profiles() const {
+  std::vector<std::string> names;
+  for (const auto& folder : children(root_ / "keys")) names.push_back(folder.filename());
+  return names;
+}
+
 std::vector<Store::KeyRecord> Store::last_keys(const std::string& profile) const {
   long newest = 0;
   const fs::path folder = root_ / "keys" / component(profile);
@@ -548,7 +554,9 @@ std::optional<std::string> Store::find_verdict(const std::string& sha256, const 
 
 void Store::keep_verdict(const std::string& sha256, const std::string& firmware, const std::string& text) {
   const auto lock = take_lock();
-  host::write_file(verdict_file(sha256, firmware, "json"), text, 0600);
+  const auto file = verdict_file(sha256, firmware, "json");
+  host::write_file(file, text, 0600);
+  used_.insert(file);
 }
 
 std::optional<Artifact> Store::find_artifact(const std::string& key) {
@@ -637,7 +645,7 @@ fs::path Store::keep_failure(const std::string& name, const fs::path& evidence) 
   return to;
 }
 
-// The caller holds the store's lock.
+// The caller holds the store's lock. A chain of damaged layers must not drive out what explains a failure.
 void Store::prune_failed() {
   auto all = children(root_ / "failed");
   std::sort(all.begin(), all.end(), [](const fs::path& a, const fs::path& b) {
@@ -645,7 +653,9 @@ void Store::prune_failed() {
     const auto tb = mtime_of(b);
     return ta != tb ? ta > tb : a.filename() > b.filename();
   });
-  for (std::size_t i = kKeptFailures; i < all.size(); ++i) remove_tree(all[i]);
+  std::map<bool, std::size_t> kept;  // damaged or not
+  for (const auto& one : all)
+    if (++kept[one.filename().string().starts_with("damaged-")] > kKeptFailures) remove_tree(one);
 }
 
 // The last use of something is the mtime of its folder or file; nothing else looks at that.

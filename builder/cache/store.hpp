@@ -7,6 +7,7 @@
 //   keys/<profile>/<n>.json                   key texts of the last 20 builds
 //   verdicts/<sha256>-<firmware>.json         and .console.log, .screen.png of the boot that gave it
 //   blobs/<sha256>  packages/<kind>/  failed/<name>/  tmp/<uuid>/  stamps.json  lock  users
+//   settled/<layer id>/                       what may be resumed instead of booting that layer
 //
 // The store is 0700 and belongs to one user. A tmp/<uuid> is flocked while its owner lives; the next run
 // removes those it can lock. Layers, artifacts, key texts and verdicts come and go by rename under a flock of
@@ -26,6 +27,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "cache/contents.hpp"
 #include "host/fd.hpp"
 #include "host/host.hpp"
 #include "host/temp_dir.hpp"
@@ -58,6 +60,18 @@ struct Artifact {
   double seconds = 0;
   std::string info;  // the whole of info.json
 };
+
+// What a trim did.
+struct Trimmed {
+  bool alone = true;       // false: somebody else has the store open, and nothing was removed
+  std::vector<int> users;  // process ids of those, as far as the kernel tells
+  std::vector<Item> removed;
+  std::uint64_t freed = 0, left = 0;  // bytes
+};
+
+// What a store is trimmed to unless somebody says otherwise: 20 GiB or a quarter of its file system,
+// whichever is less.
+std::uint64_t default_limit(const std::filesystem::path& store);
 
 class Store;
 
@@ -131,6 +145,8 @@ class Store {
     double seconds = 0;
   };
   void keep_keys(const std::string& profile, const std::vector<KeyRecord>& records);
+  // Whose key texts are kept, sorted.
+  [[nodiscard]] std::vector<std::string> profiles() const;
   // Of the newest build; empty when there was none.
   [[nodiscard]] std::vector<KeyRecord> last_keys(const std::string& profile) const;
   // Verdict JSON of an image digest and firmware.
@@ -153,10 +169,11 @@ class Store {
   // Throws base::Error unless the store can be written: Exit::failed when its file system is full, which it
   // names with what is free, else Exit::missing; the hint names --store.
   void require_writable() const;
-  // Removes what was used longest ago until the store holds at most `bytes`: set-aside layers, layers,
-  // artifacts, blobs, packages. Never a parent of a layer that stays, nor what this Store has used. Does
-  // nothing while somebody else has the store open. Returns the bytes it freed.
-  std::uint64_t trim(std::uint64_t bytes);
+  // Removes what nobody can find any more (it stands on a layer that is gone), then what was used longest ago
+  // until the store holds at most `bytes`, then all but the newest verdicts of images that are not kept.
+  // Never what something stands on that stays, nor what this Store has used. Does nothing while somebody else
+  // has the store open. In cache/gc.cpp.
+  Trimmed trim(std::uint64_t bytes);
 
  private:
   friend class Entry;
@@ -181,6 +198,8 @@ class Store {
   bool unchanged(const std::string& name, const std::string& sha256, std::uint64_t size);
   std::optional<std::filesystem::path> move_aside(const std::filesystem::path& folder);
   void prune_failed();
+  // Drops from stages/ the ids of layers that are gone.
+  void shorten_lists();
   void touch(const std::filesystem::path& path, bool mine = true);
 
   const host::Host& host_;
