@@ -1,4 +1,4 @@
-// What a store holds, thing by thing: what is shown to people and counted by eviction.
+// What a store holds, thing by thing: what `cache ls` shows, eviction counts and `cache verify` reads.
 #pragma once
 
 #include <cstdint>

@@ -69,6 +69,19 @@ struct Trimmed {
   std::uint64_t freed = 0, left = 0;  // bytes
 };
 
+// What `verify` found.
+struct Verified {
+  struct Damage {
+    Item item;
+    std::filesystem::path file;  // the one that is not as it was
+    std::string what;
+    std::filesystem::path kept;  // where it was set aside; empty when the store cannot be written
+  };
+  std::map<Item::Kind, std::size_t> read;  // layers, artifacts, blobs
+  std::uint64_t bytes = 0;
+  std::vector<Damage> damaged;
+};
+
 // What a store is trimmed to unless somebody says otherwise: 20 GiB or a quarter of its file system,
 // whichever is less.
 std::uint64_t default_limit(const std::filesystem::path& store);
@@ -174,6 +187,11 @@ class Store {
   // Never what something stands on that stays, nor what this Store has used. Does nothing while somebody else
   // has the store open. In cache/gc.cpp.
   Trimmed trim(std::uint64_t bytes);
+  // Reads every layer, artifact and blob, whatever is known of them, and sets aside what is damaged or stands
+  // on a layer that is. `on_read` hears what it is at, and of all bytes how many are read. In
+  // cache/verify.cpp.
+  Verified verify(
+      const std::function<void(const Item& item, std::uint64_t done, std::uint64_t total)>& on_read);
 
  private:
   friend class Entry;
