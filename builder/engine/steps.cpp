@@ -182,6 +182,7 @@ Made run_artifact_step(Session& session, const plan::PlannedStep& step, const pl
     if (kept) {
       const json info = {{"step", step.id},
                          {"stage", step.type->name},
+                         {"profile", session.profile.name},
                          {"layer", layer.id},
                          {"virtual_size", sizes},
                          {"tools", tool_versions(session, step)},
