@@ -131,44 +131,42 @@ std::string name_of(const Listed& all, const Item& item) {
   if (!item.stage.empty() && item.stage != item.step) name += fmt::format(" ({})", item.stage);
   if (!item.sound) name += ", damaged";
   if (!item.parent.empty() && !all.layers.contains(item.parent)) name += ", parent gone";
-  return name;
+  return base::printable(name);
 }
 
 std::string profiles_of(const Listed& all, const Item& item) {
   const auto found = all.profiles.find(item.key);
   if (found == all.profiles.end()) return "";
   const std::vector<std::string> names(found->second.begin(), found->second.end());
-  return base::join(names, ", ");
+  return base::printable(base::join(names, ", "));
 }
 
 void print_rows(const Invocation& call, const Listed& all) {
-  constexpr std::size_t kNameColumns = 36;
-  constexpr std::size_t kProfileColumns = 16;
+  constexpr std::size_t kNameColumns = 34;
+  constexpr std::size_t kNameAndProfileColumns = 50;  // of 100 in all
   const auto rows = rows_of(all);
   if (rows.empty()) return;
   // A long chain is indented less, so that its names stay whole.
   std::size_t step = 2;
-  std::size_t width = 4;
   const auto widest = [&] {
     std::size_t most = 4;
-    for (const auto& row : rows)
-      most = std::max(most, step * row.depth + base::printable(name_of(all, *row.item)).size());
+    for (const auto& row : rows) most = std::max(most, step * row.depth + name_of(all, *row.item).size());
     return most;
   };
-  width = widest();
+  std::size_t width = widest();
   if (width > kNameColumns) {
     step = 1;
     width = std::min(widest(), kNameColumns);
   }
   std::size_t profile_width = 7;
   for (const auto& row : rows) profile_width = std::max(profile_width, profiles_of(all, *row.item).size());
-  profile_width = std::min(profile_width, kProfileColumns);
+  profile_width = std::min(profile_width, kNameAndProfileColumns - width);
   const auto line = [&](std::string_view id, std::string_view name, std::string_view profile,
                         std::string_view size, std::string_view built, std::string_view used) {
     std::string text = fmt::format("{:<{}}  {:<{}}  {:<{}}  {:>8}  {:<12}  {}", id, kShortId, name, width,
                                    profile, profile_width, size, built, used);
     text.erase(text.find_last_not_of(' ') + 1);
-    call.out << base::printable(text) << '\n';
+    call.out << text << '\n';
   };
   line("id", "step", "profile", "size", "built", "last used");
   for (const auto& [item, depth] : rows) {
