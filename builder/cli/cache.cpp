@@ -246,6 +246,7 @@ int gc(const Invocation& call) {
   }
   if (!done.alone) {
     std::vector<std::string> again = {call.program, "cache", "gc"};
+    if (call.max_size) again.insert(again.end(), {"--max-size", std::to_string(*call.max_size)});
     if (call.store_given) again.insert(again.end(), {"--store", call.store.string()});
     std::vector<std::string> pids;
     for (const int pid : done.users) pids.push_back(std::to_string(pid));

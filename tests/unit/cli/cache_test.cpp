@@ -171,7 +171,7 @@ TEST_F(CacheVerbTest, AStoreInUseIsLeftAloneAndByWhomIsSaid) {
   EXPECT_THAT(said.err,
               ContainsRegex("error: the store " + store() + " is in use by (process " +
                             std::to_string(child) + "|another kiln), and nothing was removed; wait"));
-  EXPECT_THAT(said.err, HasSubstr("then run: kiln cache gc --store " + store()));
+  EXPECT_THAT(said.err, HasSubstr("then run: kiln cache gc --max-size 0 --store " + store()));
   EXPECT_TRUE(fs::exists(seal_->folder));
 }
 
