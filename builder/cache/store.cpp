@@ -19,6 +19,7 @@
 #include "base/error.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
+#include "cache/folders.hpp"
 #include "host/atomic_file.hpp"
 #include "host/io_error.hpp"
 
@@ -58,10 +59,6 @@ void make_folders(const fs::path& folder) {
   if (error) throw failure("make", folder, error.value());
 }
 
-std::int64_t nanoseconds(const timespec& time) {
-  return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
-}
-
 std::string owner_name(uid_t uid) {
   std::array<char, 4096> buffer{};
   passwd entry{};
@@ -69,10 +66,6 @@ std::string owner_name(uid_t uid) {
   if (getpwuid_r(uid, &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr)
     return fmt::format("'{}' (uid {})", found->pw_name, uid);
   return fmt::format("uid {}", uid);
-}
-
-bool is_id(std::string_view text) {
-  return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 // A profile's or step's name as one path component.
@@ -99,30 +92,6 @@ host::Fd open_lock_file(const fs::path& file) {
   return fd;
 }
 
-std::uint64_t room_of(const fs::path& path) {
-  struct stat status{};
-  if (::lstat(path.c_str(), &status) != 0) return 0;
-  std::uint64_t bytes = static_cast<std::uint64_t>(status.st_blocks) * 512;
-  if (S_ISDIR(status.st_mode)) {
-    std::error_code ignored;
-    for (const auto& item : fs::directory_iterator(path, ignored)) bytes += room_of(item.path());
-  }
-  return bytes;
-}
-
-std::vector<fs::path> children(const fs::path& folder) {
-  std::vector<fs::path> found;
-  std::error_code ignored;
-  for (const auto& item : fs::directory_iterator(folder, ignored)) found.push_back(item.path());
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
-std::int64_t mtime_of(const fs::path& path) {
-  struct stat status{};
-  return ::lstat(path.c_str(), &status) == 0 ? nanoseconds(status.st_mtim) : 0;
-}
-
 // All below `folder` read-only and on the disk, folders last.
 void settle(const fs::path& folder) {
   for (const auto& item : children(folder)) {
@@ -139,18 +108,6 @@ void settle(const fs::path& folder) {
 
 json parse_info(const std::string& info) {
   return info.empty() ? json::object() : json::parse(info);
-}
-
-std::optional<json> read_json(const fs::path& file) {
-  std::error_code ignored;
-  if (!fs::is_regular_file(file, ignored)) return std::nullopt;
-  try {
-    json value = json::parse(host::read_file(file), nullptr, false);
-    if (value.is_object()) return value;
-  } catch (const base::Error&) {
-    return std::nullopt;  // unreadable is as good as absent: what it describes is built again
-  }
-  return std::nullopt;
 }
 
 }  // namespace
@@ -264,6 +221,10 @@ void Store::open_root() {
     why_not_writable_ = failed;
     users_.reset(::open((root_ / "users").c_str(), O_RDONLY | O_CLOEXEC));
   }
+  share();
+}
+
+void Store::share() {
   if (users_) lock_patiently(users_.get(), LOCK_SH, root_ / "users");
 }
 
@@ -557,6 +518,12 @@ void Store::keep_keys(const std::string& profile, const std::vector<KeyRecord>& 
     ::unlink((folder / fmt::format("{}.json", numbers[i])).c_str());
 }
 
+std::vector<std::string> Store::profiles() const {
+  std::vector<std::string> names;
+  for (const auto& folder : children(root_ / "keys")) names.push_back(folder.filename());
+  return names;
+}
+
 std::vector<Store::KeyRecord> Store::last_keys(const std::string& profile) const {
   long newest = 0;
   const fs::path folder = root_ / "keys" / component(profile);
@@ -592,7 +559,9 @@ std::optional<std::string> Store::find_verdict(const std::string& sha256, const 
 
 void Store::keep_verdict(const std::string& sha256, const std::string& firmware, const std::string& text) {
   const auto lock = take_lock();
-  host::write_file(verdict_file(sha256, firmware, "json"), text, 0600);
+  const auto file = verdict_file(sha256, firmware, "json");
+  host::write_file(file, text, 0600);
+  used_.insert(file);
 }
 
 std::optional<Artifact> Store::find_artifact(const std::string& key) {
@@ -756,7 +725,7 @@ fs::path Store::keep_failure(const std::string& name, const fs::path& evidence) 
   return to;
 }
 
-// The caller holds the store's lock.
+// The caller holds the store's lock. A chain of damaged layers must not drive out what explains a failure.
 void Store::prune_failed() {
   auto all = children(root_ / "failed");
   std::sort(all.begin(), all.end(), [](const fs::path& a, const fs::path& b) {
@@ -764,7 +733,9 @@ void Store::prune_failed() {
     const auto tb = mtime_of(b);
     return ta != tb ? ta > tb : a.filename() > b.filename();
   });
-  for (std::size_t i = kKeptFailures; i < all.size(); ++i) remove_tree(all[i]);
+  std::map<bool, std::size_t> kept;  // damaged or not
+  for (const auto& one : all)
+    if (++kept[one.filename().string().starts_with("damaged-")] > kKeptFailures) remove_tree(one);
 }
 
 // The last use of something is the mtime of its folder or file; nothing else looks at that.
@@ -775,75 +746,6 @@ void Store::touch(const fs::path& path, bool mine) {
   const timespec time{static_cast<time_t>(host_.now()), touches_++ % 1'000'000'000};
   const std::array<timespec, 2> times = {time, time};
   ::utimensat(AT_FDCWD, path.c_str(), times.data(), AT_SYMLINK_NOFOLLOW);
-}
-
-// ---- eviction
-
-std::uint64_t Store::trim(std::uint64_t bytes) {
-  if (!writable_) return 0;
-  // Alone or not at all: a build that found a layer relies on it until it ends. The kernel lets go of the
-  // shared lock before it tries for the other one, so that is taken again in either case.
-  const auto share_again = [this] { lock_patiently(users_.get(), LOCK_SH, root_ / "users"); };
-  if (::flock(users_.get(), LOCK_EX | LOCK_NB) != 0) {
-    share_again();
-    return 0;
-  }
-  struct Item {
-    fs::path path;
-    std::int64_t used = 0;
-    std::uint64_t size = 0;
-    std::string layer, parent;
-  };
-  std::vector<Item> items;
-  std::map<std::string, int> children_of;
-  for (const auto& path : children(root_ / "layers")) {
-    Item item{path, mtime_of(path), room_of(path), path.filename(), ""};
-    if (const auto layer = find_layer_by_id(item.layer)) item.parent = layer->parent;
-    ++children_of[item.parent];
-    items.push_back(std::move(item));
-  }
-  for (const auto& path : children(root_ / "settled")) items.push_back({path, 0, room_of(path), "", ""});
-  for (const auto& path : children(root_ / "artifacts"))
-    items.push_back({path, mtime_of(path), room_of(path), "", ""});
-  for (const auto& path : children(root_ / "blobs"))
-    items.push_back({path, mtime_of(path), room_of(path), "", ""});
-  for (const auto& kind : children(root_ / "packages"))
-    for (const auto& path : children(kind)) {
-      struct stat status{};
-      // A package's mtime is its maker's; when it came here is its ctime.
-      const auto used = ::lstat(path.c_str(), &status) == 0 ? nanoseconds(status.st_ctim) : 0;
-      items.push_back({path, used, room_of(path), "", ""});
-    }
-  for (const auto& path : children(root_ / "failed")) {
-    const bool damaged = path.filename().string().starts_with("damaged-");
-    items.push_back({path, damaged ? 0 : mtime_of(path), room_of(path), "", ""});
-  }
-  std::uint64_t total = 0;
-  for (const auto& item : items) total += item.size;
-
-  std::uint64_t freed = 0;
-  const auto lock = take_lock();
-  std::stable_sort(items.begin(), items.end(), [](const Item& a, const Item& b) { return a.used < b.used; });
-  while (total - freed > bytes) {
-    const auto victim = std::find_if(items.begin(), items.end(), [&](const Item& item) {
-      return !used_.contains(item.path) && (item.layer.empty() || children_of[item.layer] == 0);
-    });
-    if (victim == items.end()) break;
-    // Renamed first: half a layer must never be found where a whole one was.
-    const fs::path grave = root_ / "tmp" / base::random_hex(16);
-    if (::rename(victim->path.c_str(), grave.c_str()) == 0)
-      remove_tree(grave);
-    else
-      remove_tree(victim->path);
-    freed += victim->size;
-    if (!victim->layer.empty()) --children_of[victim->parent];
-    items.erase(victim);
-  }
-  for (const auto& file : children(root_ / "stages"))
-    if (file.filename().string().ends_with(".lock")) ::unlink(file.c_str());
-  keep_stamps({});
-  share_again();
-  return freed;
 }
 
 }  // namespace kiln::cache

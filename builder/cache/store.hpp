@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "cache/contents.hpp"
 #include "host/fd.hpp"
 #include "host/host.hpp"
 #include "host/temp_dir.hpp"
@@ -72,6 +73,31 @@ struct Settled {
   [[nodiscard]] std::filesystem::path kernel() const { return folder / "vmlinuz"; }
   [[nodiscard]] std::filesystem::path initrd() const { return folder / "initrd"; }
 };
+
+// What a trim did.
+struct Trimmed {
+  bool alone = true;       // false: somebody else has the store open, and nothing was removed
+  std::vector<int> users;  // process ids of those, as far as the kernel tells
+  std::vector<Item> removed;
+  std::uint64_t freed = 0, left = 0;  // bytes
+};
+
+// What `verify` found.
+struct Verified {
+  struct Damage {
+    Item item;
+    std::filesystem::path file;  // the one that is not as it was
+    std::string what;
+    std::filesystem::path kept;  // where it was set aside; empty when the store cannot be written
+  };
+  std::map<Item::Kind, std::size_t> read;  // layers, artifacts, blobs
+  std::uint64_t bytes = 0;
+  std::vector<Damage> damaged;
+};
+
+// What a store is trimmed to unless somebody says otherwise: 20 GiB or a quarter of its file system,
+// whichever is less.
+std::uint64_t default_limit(const std::filesystem::path& store);
 
 class Store;
 
@@ -145,6 +171,8 @@ class Store {
     double seconds = 0;
   };
   void keep_keys(const std::string& profile, const std::vector<KeyRecord>& records);
+  // Whose key texts are kept, sorted.
+  [[nodiscard]] std::vector<std::string> profiles() const;
   // Of the newest build; empty when there was none.
   [[nodiscard]] std::vector<KeyRecord> last_keys(const std::string& profile) const;
   // Verdict JSON of an image digest and firmware.
@@ -173,10 +201,16 @@ class Store {
   // Throws base::Error unless the store can be written: Exit::failed when its file system is full, which it
   // names with what is free, else Exit::missing; the hint names --store.
   void require_writable() const;
-  // Removes what was used longest ago until the store holds at most `bytes`: set-aside layers, layers,
-  // artifacts, blobs, packages. Never a parent of a layer that stays, nor what this Store has used. Does
-  // nothing while somebody else has the store open. Returns the bytes it freed.
-  std::uint64_t trim(std::uint64_t bytes);
+  // Removes what nobody can find any more (it stands on a layer that is gone), then what was used longest ago
+  // until the store holds at most `bytes`, then all but the newest verdicts of images that are not kept.
+  // Never what something stands on that stays, nor what this Store has used. Does nothing while somebody else
+  // has the store open. In cache/gc.cpp.
+  Trimmed trim(std::uint64_t bytes);
+  // Reads every layer, artifact and blob, whatever is known of them, and sets aside what is damaged or stands
+  // on a layer that is. `on_read` hears what it is at, and of all bytes how many are read. In
+  // cache/verify.cpp.
+  Verified verify(
+      const std::function<void(const Item& item, std::uint64_t done, std::uint64_t total)>& on_read);
 
  private:
   friend class Entry;
@@ -188,6 +222,8 @@ class Store {
   };
   static std::optional<Stamp> stamp_of(const std::filesystem::path& file);
   void open_root();
+  // Says that the store is open, to whoever would evict from it.
+  void share();
   // Throws base::Error (Exit::usage) when the root holds somebody else's files.
   void require_ours() const;
   void sweep();
@@ -199,6 +235,8 @@ class Store {
   bool unchanged(const std::string& name, const std::string& sha256, std::uint64_t size);
   std::optional<std::filesystem::path> move_aside(const std::filesystem::path& folder);
   void prune_failed();
+  // Drops from stages/ the ids of layers that are gone.
+  void shorten_lists();
   void touch(const std::filesystem::path& path, bool mine = true);
 
   const host::Host& host_;

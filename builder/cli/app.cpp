@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/size.hpp"
 #include "base/text.hpp"
 #include "cli/verbs.hpp"
 #include "engine/publish.hpp"
@@ -62,6 +63,20 @@ constexpr const char* kBootExamples =
     "Boots a throw-away copy and runs the checks of the profile; the image itself is not written to. With\n"
     "--shell it gives a shell of root in that copy instead, on the terminal or with commands from standard\n"
     "input; status 1 when the shell's last command failed.";
+constexpr const char* kCacheExamples =
+    "Example:\n"
+    "  kiln cache ls\n"
+    "  kiln cache gc --max-size 10G\n"
+    "  kiln cache verify\n"
+    "  qemu-img info $(kiln cache path minimal@seal)\n"
+    "\n"
+    "ls      lists layers and exports, each below the layer it stands on, and what all of it takes.\n"
+    "gc      removes what nobody can find any more, then what was used longest ago, until no more than\n"
+    "        --max-size is left; 0 empties the store. Not while another kiln has the store open: status 1.\n"
+    "verify  reads every byte of layers, exports and blobs. What is damaged is told and set aside, and the\n"
+    "        next build makes it again; status 1 when there was any.\n"
+    "path    where the store is; the image of the layer with an id that begins so; or of the layer that a\n"
+    "        step of a profile would take from the store now, status 1 when it has none.";
 constexpr const char* kStagesExamples =
     "Example:\n"
     "  kiln stages\n"
@@ -88,13 +103,15 @@ constexpr Verb kVerbs[] = {
     {"explain", "Tells why a step has to be run", kExplainExamples, &explain},
     {"build", "Builds profiles, boots and proves the result, publishes it", kBuildExamples, &build},
     {"boot", "Boots an image and runs the checks of a profile", kBootExamples, &boot},
+    {"cache", "Lists, trims and verifies the store of layers", kCacheExamples, &cache},
     {"stages", "Lists the stages, or explains one", kStagesExamples, &stages},
     {"doctor", "Looks at what this host can do", kDoctorExamples, &doctor},
 };
 
 // What CLI11 stores into; turned into an Invocation once all of it was checked.
 struct Raw {
-  std::string store, output, until, from, accel = "auto", events, timeout, profile, firmware;
+  std::string store, output, until, from, accel = "auto", events, timeout, profile, firmware, action,
+                                          max_size;
   bool json = false, quiet = false, no_boot = false, rootless = false, no_cache = false, cold_boot = false,
        shell = false, schema = false, markdown = false;
   std::vector<std::string> arguments;
@@ -138,6 +155,12 @@ std::filesystem::path default_store(const host::Host& host) {
   throw usage("no place for the store: neither XDG_CACHE_HOME nor HOME is set").hint("say --store DIRECTORY");
 }
 
+std::uint64_t bytes(const std::string& text) {
+  const auto size = base::parse_size(text);
+  if (!size) throw usage(fmt::format("--max-size: expected a size such as 20G or 512M, got '{}'", text));
+  return *size;
+}
+
 // <prefix>/share/kiln of an installed kiln; one in a build folder has none.
 std::filesystem::path share_folder() {
   std::error_code code;
@@ -179,12 +202,16 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
     value("--firmware", raw.firmware, "bios|uefi", "instead of what the profile says");
     verb.add_flag("--shell", raw.shell, "look inside: a shell of root instead of the checks");
   }
+  if (on({"cache"})) {
+    verb.add_option("ACTION", raw.action, "ls, gc, verify or path")->required()->type_name("");
+    verb.add_option("ID|PROFILE@STEP", raw.arguments, "path: whose image")->expected(0, 1)->type_name("");
+  }
   if (on({"stages"})) {
     verb.add_option("NAME", raw.arguments, "the stage to explain")->expected(0, 1)->type_name("");
     verb.add_flag("--schema", raw.schema, "print the JSON Schema of profiles");
     verb.add_flag("--markdown", raw.markdown, "print the table as Markdown");
   }
-  if (on({"plan", "explain", "build", "boot", "doctor"})) {
+  if (on({"plan", "explain", "build", "boot", "cache", "doctor"})) {
     value("--store", raw.store, "DIR",
           "where layers are kept; default ~/.cache/kiln, for root /var/cache/kiln");
   }
@@ -198,6 +225,10 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
     value("--until", raw.until, "STEP", "stop behind this step");
     value("--from", raw.from, "STEP", "run this step and all behind it again, whatever the store has");
     verb.add_flag("--no-cache", raw.no_cache, "run all steps again; downloads are kept");
+  }
+  if (on({"build", "cache"})) {
+    value("--max-size", raw.max_size, "SIZE",
+          "trim the store to it, such as 10G; default the lesser of 20 GiB and a quarter of the file system");
   }
   if (on({"build", "boot", "doctor"})) {
     value("--accel", raw.accel, "auto|kvm|tcg", "auto takes KVM when it is proven to run a kernel");
@@ -325,6 +356,8 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
   call.profile = raw.profile;
   call.firmware = raw.firmware;
   call.shell = raw.shell;
+  call.action = raw.action;
+  if (!raw.max_size.empty()) call.max_size = bytes(raw.max_size);
   call.schema = raw.schema;
   call.markdown = raw.markdown;
   return verb->run(call);

@@ -124,6 +124,7 @@ int build_all(const Invocation& call, stage::Observer& observer) {
     options.native = call.native;
     options.settled = call.settled;
     options.kiln_version = call.version;
+    options.store_limit = call.max_size;
     const auto report = engine::build(host, plan, keys, store, options, observer, *machines);
     ok = ok && !report.refuted();
     if (call.json) {

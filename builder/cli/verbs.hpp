@@ -2,9 +2,11 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -52,8 +54,11 @@ struct Invocation {
   std::string profile;                 // boot: the profile whose checks are run
   std::string firmware;                // boot: bios, uefi or empty for what the profile says
   bool shell = false;                  // boot: a shell in the image instead of the checks
-  bool schema = false;                 // stages: the JSON Schema of a profile instead of the table
-  bool markdown = false;               // stages: README's table
+  std::string action;                  // cache: ls, gc, verify, path
+  // build, cache gc: what the store is trimmed to, in bytes; nullopt: cache::default_limit().
+  std::optional<std::uint64_t> max_size;
+  bool schema = false;    // stages: the JSON Schema of a profile instead of the table
+  bool markdown = false;  // stages: README's table
 };
 
 // Each returns an exit status of the contract and throws base::Error.
@@ -66,6 +71,7 @@ int boot(const Invocation& call);
 // it.
 int shell(const Invocation& call, const std::filesystem::path& image, const profile::Proof& proof,
           stage::Observer& observer);
+int cache(const Invocation& call);
 int stages(const Invocation& call);
 int doctor(const Invocation& call);
 

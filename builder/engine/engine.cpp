@@ -53,13 +53,6 @@ std::set<std::string> needed_tools(const Session& session, const plan::Plan& pla
   return tools;
 }
 
-std::uint64_t default_limit(const fs::path& root) {
-  std::error_code ignored;
-  const auto space = fs::space(root, ignored);
-  constexpr std::uint64_t kMost = 20ULL << 30;
-  return ignored ? kMost : std::min<std::uint64_t>(kMost, space.capacity / 4);
-}
-
 void keep_keys(Session& session, const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
                const BuildReport& report) {
   const auto before = session.store.last_keys(session.profile.name);
@@ -265,8 +258,7 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
     report.failure = store.keep_failure(failure_name(session, "proof"), folder);
   }
   if (runs) {
-    const auto freed =
-        store.trim(options.store_limit != 0 ? options.store_limit : default_limit(store.root()));
+    const auto freed = store.trim(options.store_limit.value_or(cache::default_limit(store.root()))).freed;
     if (freed > 0)
       observer.note(fmt::format("{} removed from the store, the oldest first", base::human_size(freed)));
   }

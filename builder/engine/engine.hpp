@@ -30,8 +30,8 @@ struct BuildOptions {
   bool settled = true;
   std::string kiln_version;
   std::uint64_t need_free = 2ULL << 30;  // bytes a step asks of the store's file system
-  std::uint64_t store_limit = 0;         // the store is trimmed to it; 0: 20 GiB or a quarter of the file
-                                         // system, whichever is less
+  // Bytes; the store is trimmed to it when a step ran. nullopt: cache::default_limit().
+  std::optional<std::uint64_t> store_limit;
 };
 
 struct StepReport {

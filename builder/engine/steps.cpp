@@ -223,6 +223,7 @@ Made run_artifact_step(Session& session, const plan::PlannedStep& step, const pl
     if (kept) {
       json info = {{"step", step.id},
                    {"stage", step.type->name},
+                   {"profile", session.profile.name},
                    {"layer", layer.id},
                    {"virtual_size", sizes},
                    {"kiln", session.options.kiln_version},

@@ -21,6 +21,7 @@
 #include "host/atomic_file.hpp"
 #include "host/fd.hpp"
 #include "host/temp_dir.hpp"
+#include "unit/cache/store_fixture.hpp"
 
 namespace kiln::cache {
 namespace {
@@ -29,54 +30,6 @@ namespace fs = std::filesystem;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-class StoreTest : public testing::Test {
- protected:
-  StoreTest() {
-    host.now = [this] { return clock++; };
-    host.elapsed = [] { return 1.0; };
-    host.env = [](const std::string&) { return std::nullopt; };
-    host.uid = static_cast<int>(::geteuid());
-  }
-  Layer add(Store& store, const std::string& key, const std::string& parent, const std::string& content,
-            double seconds = 3) {
-    auto entry = store.begin();
-    host::write_file(entry.image(), content);
-    return entry.commit(key, parent, seconds, R"({"stage": "overlay"})");
-  }
-  // As another program would: the mode is no obstacle, the time of the change is hidden.
-  static void overwrite(const fs::path& file, const std::string& content) {
-    struct stat before{};
-    ASSERT_EQ(::stat(file.c_str(), &before), 0);
-    ASSERT_EQ(::chmod(file.c_str(), 0600), 0);
-    const int fd = ::open(file.c_str(), O_WRONLY);
-    ASSERT_GE(fd, 0);
-    ASSERT_EQ(::write(fd, content.data(), content.size()), static_cast<ssize_t>(content.size()));
-    const std::array<timespec, 2> times = {before.st_atim, before.st_mtim};
-    ASSERT_EQ(::futimens(fd, times.data()), 0);
-    ::close(fd);
-    ASSERT_EQ(::chmod(file.c_str(), 0444), 0);
-  }
-  static std::vector<std::string> names(const fs::path& folder) {
-    std::vector<std::string> all;
-    for (const auto& item : fs::directory_iterator(folder)) all.push_back(item.path().filename());
-    std::sort(all.begin(), all.end());
-    return all;
-  }
-  static unsigned mode(const fs::path& path) {
-    struct stat status{};
-    return ::lstat(path.c_str(), &status) == 0 ? status.st_mode & 07777U : 0;
-  }
-
-  host::TempDir dir;
-  fs::path root = dir.path() / "store";
-  host::Host host;
-  std::int64_t clock = 1'700'000'000;
-};
-
-const std::string kKeyA(64, 'a');
-const std::string kKeyB(64, 'b');
-const std::string kKeyC(64, 'c');
 
 TEST_F(StoreTest, IsMadeForItsOwnerAlone) {
   const Store store(host, root);
@@ -277,7 +230,7 @@ TEST_F(StoreTest, AReadOnlyStoreServesHitsAndSaysWhyItCannotBuild) {
       EXPECT_EQ(error.exit(), base::Exit::missing);
       EXPECT_THAT(error.hint_text(), HasSubstr("--store"));
     }
-    EXPECT_EQ(store.trim(0), 0U);
+    EXPECT_EQ(store.trim(0).freed, 0U);
   }
   ASSERT_TRUE(!was_root || ::seteuid(0) == 0);
   for (const auto& item : fs::recursive_directory_iterator(root))
@@ -413,75 +366,6 @@ TEST_F(StoreTest, ManyProcessesCommitToOneKeyAndNoneIsLost) {
   EXPECT_TRUE(store.find_layer(kKeyA, ""));
   EXPECT_EQ(nlohmann::json::parse(host::read_file(root / "stamps.json")).size(), 1U * kProcesses * kEach);
   EXPECT_THAT(names(root / "tmp"), IsEmpty());
-}
-
-TEST_F(StoreTest, TrimmingTakesTheOldestAndNeverTheParentOfOneThatStays) {
-  std::string base_id;
-  std::string old_leaf;
-  std::string new_leaf;
-  {
-    Store store(host, root);
-    const std::string big(100'000, 'x');
-    base_id = add(store, kKeyA, "", big).id;
-    old_leaf = add(store, kKeyB, base_id, big).id;
-    new_leaf = add(store, kKeyC, base_id, big).id;
-  }
-  {
-    Store store(host, root);
-    EXPECT_GT(store.trim(230'000), 0U);
-  }
-  EXPECT_FALSE(fs::exists(root / "layers" / old_leaf)) << "used longest ago of those nobody stands upon";
-  EXPECT_TRUE(fs::exists(root / "layers" / new_leaf));
-  EXPECT_TRUE(fs::exists(root / "layers" / base_id)) << "older still, but a parent";
-  {
-    Store store(host, root);
-    store.trim(0);
-  }
-  EXPECT_THAT(names(root / "layers"), IsEmpty());
-}
-
-TEST_F(StoreTest, AHitIsAUse) {
-  std::string first;
-  std::string second;
-  {
-    Store store(host, root);
-    const std::string big(100'000, 'x');
-    first = add(store, kKeyA, "", big).id;
-    second = add(store, kKeyB, "", big).id;
-  }
-  {
-    Store store(host, root);
-    EXPECT_TRUE(store.find_layer(kKeyA, ""));
-  }
-  Store store(host, root);
-  store.trim(120'000);
-  EXPECT_TRUE(fs::exists(root / "layers" / first));
-  EXPECT_FALSE(fs::exists(root / "layers" / second));
-}
-
-TEST_F(StoreTest, TrimmingSparesWhatThisRunUsedAndWaitsForOthers) {
-  Store store(host, root);
-  const auto layer = add(store, kKeyA, "", "content");
-  EXPECT_EQ(store.trim(0), 0U);
-  EXPECT_TRUE(fs::exists(layer.folder));
-  Store other(host, root);
-  EXPECT_EQ(other.trim(0), 0U) << "the first has it open";
-  EXPECT_TRUE(fs::exists(layer.folder));
-}
-
-TEST_F(StoreTest, WhoeverTrimsOrCouldNotStillHasTheStoreOpen) {
-  const auto alone = [&] {
-    const host::Fd users(::open((root / "users").c_str(), O_RDWR | O_CLOEXEC));
-    return ::flock(users.get(), LOCK_EX | LOCK_NB) == 0;
-  };
-  Store store(host, root);
-  {
-    const Store other(host, root);
-    store.trim(0);
-  }
-  EXPECT_FALSE(alone()) << "after a trim that had to wait";
-  store.trim(0);
-  EXPECT_FALSE(alone()) << "after a trim";
 }
 
 TEST_F(StoreTest, AClockSetBackChangesNoHitAndGivesNoNegativeTime) {

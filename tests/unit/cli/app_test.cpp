@@ -28,7 +28,7 @@ class AppTest : public testing::Test {
 };
 
 TEST_F(AppTest, EveryVerbHasHelpWithAnExampleOfItself) {
-  for (const std::string verb : {"check", "plan", "explain", "build", "boot", "stages", "doctor"}) {
+  for (const std::string verb : {"check", "plan", "explain", "build", "boot", "cache", "stages", "doctor"}) {
     const Said said = kiln_.run({verb, "--help"});
     EXPECT_EQ(said.status, 0) << verb;
     EXPECT_THAT(said.out, HasSubstr("Example:\n  kiln " + verb)) << verb;
@@ -40,7 +40,7 @@ TEST_F(AppTest, EveryVerbHasHelpWithAnExampleOfItself) {
 TEST_F(AppTest, HelpNamesEveryVerbAndTheExitStatuses) {
   const Said said = kiln_.run({"--help"});
   EXPECT_EQ(said.status, 0);
-  for (const char* verb : {"check", "plan", "explain", "build", "boot", "stages", "doctor"})
+  for (const char* verb : {"check", "plan", "explain", "build", "boot", "cache", "stages", "doctor"})
     EXPECT_THAT(said.out, HasSubstr(verb));
   EXPECT_THAT(said.out, HasSubstr("Exit status: 0 done"));
 }
@@ -122,7 +122,8 @@ TEST_F(AppTest, WordsForChoicesAndTimesAreChecked) {
       {{"--timeout", "soon"}, "--timeout: expected a time such as 90s, 15m or 2h, got 'soon'"},
       {{"--timeout", "0"}, "--timeout: expected a time"},
       {{"--timeout", "99999999999h"}, "--timeout: expected a time"},
-      {{"--timeout", "-5s"}, "--timeout"}};
+      {{"--timeout", "-5s"}, "--timeout"},
+      {{"--max-size", "big"}, "--max-size: expected a size such as 20G or 512M, got 'big'"}};
   for (const auto& [words, message] : wrong) {
     const Said said = kiln_.run({"build", kMinimal, "--store", "/nonexistent/x", words[0], words[1]});
     EXPECT_EQ(said.status, 2) << words[1];

@@ -61,9 +61,10 @@ class CommandLine {
     return host;
   }
 
-  Said run(std::initializer_list<std::string> words) {
+  Said run(std::initializer_list<std::string> words) { return run(std::vector<std::string>(words)); }
+  Said run(const std::vector<std::string>& words) {
     std::vector<std::string> all = {program};
-    all.insert(all.end(), words);
+    all.insert(all.end(), words.begin(), words.end());
     std::vector<const char*> argv;
     argv.reserve(all.size());
     for (const std::string& word : all) argv.push_back(word.c_str());

@@ -423,6 +423,20 @@ TEST(Build, PublishesImageReportsAndWhatTheyAreAbout) {
   EXPECT_EQ(status.st_mode & 0777U, 0644U);
 }
 
+TEST(Build, WhatIsKeptSaysOfWhichStepAndProfileItIs) {
+  World world;
+  world.usual();
+  const auto report = world.build();
+  const auto artifacts = world.names(world.root / "artifacts");
+  ASSERT_EQ(artifacts.size(), 1U);
+  for (const auto& [folder, step] : {std::pair(fs::path("layers") / report.steps[1].layer, "one"),
+                                     std::pair(fs::path("artifacts") / artifacts[0], "export")}) {
+    const json info = json::parse(host::read_file(world.root / folder / "info.json"));
+    EXPECT_EQ(info["step"], step);
+    EXPECT_EQ(info["profile"], "demo");
+  }
+}
+
 TEST(Build, ResultsThatWereRemovedComeBackFromTheStore) {
   World world;
   world.usual();
@@ -776,6 +790,22 @@ TEST(Build, ACopyOfAProfileUnderAnotherNamePublishesUnderItsOwn) {
   world.plan.profile.name = "other";
   world.build();
   EXPECT_THAT(world.names(world.out), Contains("other.qcow2")) << "not the export of its namesake";
+}
+
+TEST(Build, TheStoreIsTrimmedToWhatWasAskedForAndKeepsWhatThisBuildUsed) {
+  World world;
+  world.usual();
+  const auto first = layers(world.build());
+  world.change("two", "2");
+  world.options.store_limit = 0;
+  const auto second = layers(world.build());
+  EXPECT_EQ(second[1], first[1]);
+  auto kept = second;
+  std::sort(kept.begin(), kept.end());
+  EXPECT_EQ(world.names(world.root / "layers"), kept);
+  ASSERT_EQ(world.names(world.root / "artifacts").size(), 1U);
+  EXPECT_THAT(whys(world), ElementsAre("hit", "hit", "hit", "hit"));
+  EXPECT_TRUE(world.build().proof_reused) << "the verdict of a kept export is kept too";
 }
 
 TEST(Build, SecondsAreNeverNegativeWhenTheClockIsSetBack) {
