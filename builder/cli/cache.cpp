@@ -397,23 +397,14 @@ fs::path path_of_id(const Invocation& call, const std::string& prefix) {
 
 fs::path path_of_step(const Invocation& call, const std::string& name, const std::string& id) {
   auto plan = plan::load_plan(profile::find_profile(name, call.share), call.stages);
-  std::vector<std::string> known;
-  for (const auto& step : plan.steps) known.push_back(step.id);
-  const auto at = std::find(known.begin(), known.end(), id);
-  if (at == known.end()) {
-    const std::string guess = base::did_you_mean(id, known);
-    throw Error(fmt::format("{} has no step '{}'{}", plan.profile.name, id,
-                            guess.empty() ? "" : fmt::format(", did you mean '{}'?", guess)),
-                Exit::usage)
-        .hint("known are " + base::join(known, ", "));
-  }
+  const std::size_t index = plan::find_step(plan, id, "cache path");
   auto keys = plan::make_keys(plan, call.host);
-  plan.steps.resize(static_cast<std::size_t>(at - known.begin()) + 1);
+  plan.steps.resize(index + 1);
   keys.resize(plan.steps.size());
 
   std::string why = "never built";
   if (const auto store = open_store(call)) {
-    const auto found = engine::look_up(plan, keys, *store).back();
+    const auto found = engine::look_up(plan, keys, *store, {.now = call.host.now()}).back();
     if (found.layer) return found.layer->image();
     if (found.artifact && found.artifact->list.size() == 1)
       return found.artifact->files / found.artifact->list.front().name;

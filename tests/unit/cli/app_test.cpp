@@ -51,7 +51,7 @@ TEST_F(AppTest, HelpIsAWordToo) {
   EXPECT_EQ(
       kiln_.run({"help", "biuld"}).err,
       "error: unknown verb 'biuld', did you mean 'build'?; known are check, plan, explain, build, boot, "
-      "stages, doctor\n");
+      "cache, stages, doctor\n");
 }
 
 TEST_F(AppTest, VersionGoesToStdout) {
