@@ -63,6 +63,14 @@ constexpr const char* kBootExamples =
     "Boots a throw-away copy and runs the checks of the profile; the image itself is not written to. With\n"
     "--shell it gives a shell of root in that copy instead, on the terminal or with commands from standard\n"
     "input; status 1 when the shell's last command failed.";
+constexpr const char* kShellExamples =
+    "Example:\n"
+    "  kiln shell ecs-bookworm@packages\n"
+    "  echo 'systemctl --failed' | kiln shell ecs-bookworm@salt_highstate\n"
+    "\n"
+    "Boots a throw-away copy of what a step left in the store and gives a shell of root in it, on the "
+    "terminal or\n"
+    "with commands from standard input; status 1 when the shell's last command failed.";
 constexpr const char* kCacheExamples =
     "Example:\n"
     "  kiln cache ls\n"
@@ -103,6 +111,7 @@ constexpr Verb kVerbs[] = {
     {"explain", "Tells why a step has to be run", kExplainExamples, &explain},
     {"build", "Builds profiles, boots and proves the result, publishes it", kBuildExamples, &build},
     {"boot", "Boots an image and runs the checks of a profile", kBootExamples, &boot},
+    {"shell", "Looks inside what a step left", kShellExamples, &shell},
     {"cache", "Lists, trims and verifies the store of layers", kCacheExamples, &cache},
     {"stages", "Lists the stages, or explains one", kStagesExamples, &stages},
     {"doctor", "Looks at what this host can do", kDoctorExamples, &doctor},
@@ -206,18 +215,24 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
     verb.add_option("ACTION", raw.action, "ls, gc, verify or path")->required()->type_name("");
     verb.add_option("ID|PROFILE@STEP", raw.arguments, "path: whose image")->expected(0, 1)->type_name("");
   }
+  if (on({"shell"})) {
+    verb.add_option("PROFILE@STEP", raw.arguments, "a profile, as for plan, and one of its steps")
+        ->required()
+        ->expected(1)
+        ->type_name("");
+  }
   if (on({"stages"})) {
     verb.add_option("NAME", raw.arguments, "the stage to explain")->expected(0, 1)->type_name("");
     verb.add_flag("--schema", raw.schema, "print the JSON Schema of profiles");
     verb.add_flag("--markdown", raw.markdown, "print the table as Markdown");
   }
-  if (on({"plan", "explain", "build", "boot", "cache", "doctor"})) {
+  if (on({"plan", "explain", "build", "boot", "shell", "cache", "doctor"})) {
     value("--store", raw.store, "DIR",
           "where layers are kept; default ~/.cache/kiln, for root /var/cache/kiln");
   }
   if (on({"build"})) value("--output", raw.output, "DIR", "where results go; default ./out/PROFILE");
   if (on({"boot"})) value("--output", raw.output, "DIR", "where reports go; default ./out/boot-IMAGE");
-  if (on({"build", "boot"})) {
+  if (on({"build", "boot", "shell"})) {
     value("--events", raw.events, "FILE", "write progress to it, one JSON object a line");
     value("--timeout", raw.timeout, "TIME", "limit of a step or boot, such as 90s, 15m or 2h");
   }
@@ -230,7 +245,7 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
     value("--max-size", raw.max_size, "SIZE",
           "trim the store to it, such as 10G; default the lesser of 20 GiB and a quarter of the file system");
   }
-  if (on({"build", "boot", "doctor"})) {
+  if (on({"build", "boot", "shell", "doctor"})) {
     value("--accel", raw.accel, "auto|kvm|tcg", "auto takes KVM when it is proven to run a kernel");
   }
   if (on({"build"})) {

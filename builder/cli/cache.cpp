@@ -395,9 +395,31 @@ fs::path path_of_id(const Invocation& call, const std::string& prefix) {
   return file_of(found.front());
 }
 
-fs::path path_of_step(const Invocation& call, const std::string& name, const std::string& id) {
+int path(const Invocation& call) {
+  fs::path where = call.store;
+  if (!call.arguments.empty()) {
+    const std::string& what = call.arguments.front();
+    where = what.find('@') == std::string::npos ? path_of_id(call, what)
+                                                : image_of_step(call, what, "cache path");
+  }
+  if (call.json)
+    print_json(call, {{"ok", true}, {"path", where.string()}});
+  else
+    call.out << where.string() << '\n';
+  return 0;
+}
+
+}  // namespace
+
+fs::path image_of_step(const Invocation& call, const std::string& what, std::string_view who) {
+  const auto at = what.rfind('@');
+  if (at == std::string::npos || at == 0 || at + 1 == what.size())
+    throw Error(fmt::format("'{}' is not PROFILE@STEP", what), Exit::usage)
+        .hint("such as ecs-bookworm@packages");
+  const std::string name = what.substr(0, at);
+  const std::string id = what.substr(at + 1);
   auto plan = plan::load_plan(profile::find_profile(name, call.share), call.stages);
-  const std::size_t index = plan::find_step(plan, id, "cache path");
+  const std::size_t index = plan::find_step(plan, id, who);
   auto keys = plan::make_keys(plan, call.host);
   plan.steps.resize(index + 1);
   keys.resize(plan.steps.size());
@@ -416,23 +438,6 @@ fs::path path_of_step(const Invocation& call, const std::string& name, const std
   throw Error(fmt::format("step '{}' of {} is not in the store: {}", id, plan.profile.name, why))
       .hint("run: " + base::shell_line(words));
 }
-
-int path(const Invocation& call) {
-  fs::path where = call.store;
-  if (!call.arguments.empty()) {
-    const std::string& what = call.arguments.front();
-    const auto at = what.rfind('@');
-    where = at == std::string::npos ? path_of_id(call, what)
-                                    : path_of_step(call, what.substr(0, at), what.substr(at + 1));
-  }
-  if (call.json)
-    print_json(call, {{"ok", true}, {"path", where.string()}});
-  else
-    call.out << where.string() << '\n';
-  return 0;
-}
-
-}  // namespace
 
 int cache(const Invocation& call) {
   const std::map<std::string, int (*)(const Invocation&)> actions = {

@@ -15,6 +15,7 @@
 #include "engine/engine.hpp"
 #include "engine/machines.hpp"
 #include "engine/proof_spec.hpp"
+#include "engine/tools.hpp"
 #include "proof/verdict.hpp"
 
 namespace kiln::cli {
@@ -93,6 +94,17 @@ int shell(const Invocation& call, const fs::path& image, const profile::Proof& p
   if (status == 0) return 0;
   observer.note(fmt::format("the shell ended with status {}", status));
   return static_cast<int>(base::Exit::failed);
+}
+
+int shell(const Invocation& call) {
+  return with_progress(call, [&](stage::Observer& observer) {
+    const std::string& what = call.arguments.at(0);
+    const fs::path image = image_of_step(call, what, "shell");
+    const auto plan =
+        plan::load_plan(profile::find_profile(what.substr(0, what.rfind('@')), call.share), call.stages);
+    engine::require_tools(call.host, proof_tools);
+    return shell(call, image, plan.profile.proof, observer);
+  });
 }
 
 }  // namespace kiln::cli

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <ostream>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,9 @@ struct Invocation {
   bool markdown = false;  // stages: README's table
 };
 
+// What booting an image from outside takes.
+inline const std::set<std::string> proof_tools = {"qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"};
+
 // Each returns an exit status of the contract and throws base::Error.
 int check(const Invocation& call);
 int plan(const Invocation& call);
@@ -72,6 +76,7 @@ int boot(const Invocation& call);
 int shell(const Invocation& call, const std::filesystem::path& image, const profile::Proof& proof,
           stage::Observer& observer);
 int cache(const Invocation& call);
+int shell(const Invocation& call);
 int stages(const Invocation& call);
 int doctor(const Invocation& call);
 
@@ -96,6 +101,9 @@ std::vector<Loaded> load_all(const Invocation& call, std::vector<base::Error>& e
 // Hit or miss of each step in the store, which need not be there.
 std::vector<plan::StepState> look_up(const Invocation& call, const plan::Plan& plan,
                                      const std::vector<plan::StepKey>& keys);
+// The disk that PROFILE@STEP has in the store: the step's layer, or what an export left. `who` asks. Throws
+// base::Error, with what builds it when there is none.
+std::filesystem::path image_of_step(const Invocation& call, const std::string& what, std::string_view who);
 // The step from which on all are run, whatever the store has; "" = those that miss.
 std::string forced_from(const Invocation& call, const plan::Plan& plan);
 

@@ -28,7 +28,8 @@ class AppTest : public testing::Test {
 };
 
 TEST_F(AppTest, EveryVerbHasHelpWithAnExampleOfItself) {
-  for (const std::string verb : {"check", "plan", "explain", "build", "boot", "cache", "stages", "doctor"}) {
+  for (const std::string verb :
+       {"check", "plan", "explain", "build", "boot", "shell", "cache", "stages", "doctor"}) {
     const Said said = kiln_.run({verb, "--help"});
     EXPECT_EQ(said.status, 0) << verb;
     EXPECT_THAT(said.out, HasSubstr("Example:\n  kiln " + verb)) << verb;
@@ -40,7 +41,7 @@ TEST_F(AppTest, EveryVerbHasHelpWithAnExampleOfItself) {
 TEST_F(AppTest, HelpNamesEveryVerbAndTheExitStatuses) {
   const Said said = kiln_.run({"--help"});
   EXPECT_EQ(said.status, 0);
-  for (const char* verb : {"check", "plan", "explain", "build", "boot", "cache", "stages", "doctor"})
+  for (const char* verb : {"check", "plan", "explain", "build", "boot", "shell", "cache", "stages", "doctor"})
     EXPECT_THAT(said.out, HasSubstr(verb));
   EXPECT_THAT(said.out, HasSubstr("Exit status: 0 done"));
 }
@@ -51,7 +52,7 @@ TEST_F(AppTest, HelpIsAWordToo) {
   EXPECT_EQ(
       kiln_.run({"help", "biuld"}).err,
       "error: unknown verb 'biuld', did you mean 'build'?; known are check, plan, explain, build, boot, "
-      "cache, stages, doctor\n");
+      "shell, cache, stages, doctor\n");
 }
 
 TEST_F(AppTest, VersionGoesToStdout) {
