@@ -474,7 +474,7 @@ void handle(const Header& header, unsigned char* bytes) {
       break;
     case Type::wake:
       wake(bytes, header.length);
-      send(Type::pong, header.id, nullptr, 0);
+      send(Type::pong, header.id, bytes, 0);
       break;
     case Type::exec:
       start(header.id, reinterpret_cast<char*>(bytes), header.length);

@@ -79,22 +79,21 @@ std::uint64_t length_of(const fs::path& file) {
 
 // Parents before their children.
 std::vector<Item> parents_first(std::vector<Item> items) {
-  std::map<std::string, const Item*> layers;
+  std::map<std::string, std::string> layers;  // with their parents
   for (const auto& item : items)
-    if (item.kind == Item::Kind::layer) layers[item.id()] = &item;
+    if (item.kind == Item::Kind::layer) layers[item.id()] = item.parent;
   const auto depth = [&](const Item& item) {
     std::size_t steps = 0;
     auto at = layers.find(item.parent);
     // A ring cannot be built, but it can be written.
-    for (; at != layers.end() && steps <= layers.size(); at = layers.find(at->second->parent)) ++steps;
+    for (; at != layers.end() && steps <= layers.size(); at = layers.find(at->second)) ++steps;
     return item.kind == Item::Kind::layer ? steps : layers.size() + 1;
   };
-  std::vector<std::pair<std::size_t, std::size_t>> order;
-  for (std::size_t i = 0; i < items.size(); ++i) order.emplace_back(depth(items[i]), i);
-  std::sort(order.begin(), order.end());
-  std::vector<Item> sorted;
-  for (const auto& [steps, i] : order) sorted.push_back(items[i]);
-  return sorted;
+  std::map<std::string, std::size_t> depths;
+  for (const auto& item : items) depths[item.name] = depth(item);
+  std::stable_sort(items.begin(), items.end(),
+                   [&](const Item& a, const Item& b) { return depths.at(a.name) < depths.at(b.name); });
+  return items;
 }
 
 }  // namespace
@@ -103,8 +102,8 @@ Verified Store::verify(
     const std::function<void(const Item& item, std::uint64_t done, std::uint64_t total)>& on_read) {
   auto items = contents(root_);
   std::erase_if(items, [](const Item& item) {
-    return !(item.kind == Item::Kind::layer || item.kind == Item::Kind::artifact ||
-             (item.kind == Item::Kind::blob && base::is_sha256(item.id())));
+    if (item.kind == Item::Kind::blob) return !base::is_sha256(item.id());  // half of one
+    return item.kind != Item::Kind::layer && item.kind != Item::Kind::artifact;
   });
   items = parents_first(std::move(items));
   std::uint64_t total = 0;

@@ -249,6 +249,7 @@ int gc(const Invocation& call) {
     if (call.max_size) again.insert(again.end(), {"--max-size", std::to_string(*call.max_size)});
     if (call.store_given) again.insert(again.end(), {"--store", call.store.string()});
     std::vector<std::string> pids;
+    pids.reserve(done.users.size());
     for (const int pid : done.users) pids.push_back(std::to_string(pid));
     throw Error(fmt::format("the store {} is in use by {}, and nothing was removed", call.store.string(),
                             pids.empty()       ? "another kiln"
@@ -388,6 +389,7 @@ fs::path path_of_id(const Invocation& call, const std::string& prefix) {
         .hint(fmt::format("'{} cache ls' has the ids", call.program));
   if (found.size() > 1) {
     std::vector<std::string> ids;
+    ids.reserve(found.size());
     for (const auto& item : found) ids.push_back(item.id());
     throw Error(fmt::format("'{}' is the beginning of {} ids", prefix, ids.size()), Exit::usage)
         .hint("give more of one: " + base::join(ids, ", "));

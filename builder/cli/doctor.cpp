@@ -58,7 +58,7 @@ Row tool(const host::Host& host, const std::string& program, bool needed, std::s
 }
 
 void tools(const Invocation& call, std::vector<Row>& rows) {
-  std::set<std::string> needed = {"qemu-img", "qemu-system-x86_64", "ssh", "ssh-keygen"};
+  std::set<std::string> needed = engine::tools_of_a_boot();
   for (const auto* type : call.stages.all())
     for (const auto program : type->tools) needed.emplace(program);
   std::set<std::string> native;

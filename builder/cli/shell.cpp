@@ -102,7 +102,7 @@ int shell(const Invocation& call) {
     const fs::path image = image_of_step(call, what, "shell");
     const auto plan =
         plan::load_plan(profile::find_profile(what.substr(0, what.rfind('@')), call.share), call.stages);
-    engine::require_tools(call.host, proof_tools);
+    engine::require_tools(call.host, engine::tools_of_a_boot());
     return shell(call, image, plan.profile.proof, observer);
   });
 }

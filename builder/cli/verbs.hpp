@@ -8,7 +8,6 @@
 #include <memory>
 #include <optional>
 #include <ostream>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -36,34 +35,31 @@ struct Invocation {
   std::string& finished;
   std::string program = "kiln";  // as the user calls it: a path, or the name on PATH
   std::filesystem::path store;
-  bool store_given = false;      // by --store
   std::filesystem::path output;  // empty: ./out/PROFILE
-  std::string until;
-  std::string from;
-  bool no_cache = false;  // from the first step
-  image::Wish accel = image::Wish::automatic;
-  bool json = false;
   std::filesystem::path events;
-  std::chrono::seconds timeout{0};
-  bool quiet = false;
-  bool boot = true;
-  bool settled = true;  // false: --cold-boot
-  bool native = true;   // false: --rootless, do nothing that only root may
+  std::filesystem::path share;  // <prefix>/share/kiln
   std::string version;
-  std::filesystem::path share;         // <prefix>/share/kiln
+  std::string until, from;             // ids of steps
   std::vector<std::string> arguments;  // profiles, an image, a stage name
   std::string profile;                 // boot: the profile whose checks are run
   std::string firmware;                // boot: bios, uefi or empty for what the profile says
-  bool shell = false;                  // boot: a shell in the image instead of the checks
   std::string action;                  // cache: ls, gc, verify, path
   // build, cache gc: what the store is trimmed to, in bytes; nullopt: cache::default_limit().
   std::optional<std::uint64_t> max_size;
+  std::chrono::seconds timeout{0};
+  image::Wish accel = image::Wish::automatic;
+  // Flags last, so that they lie close.
+  bool store_given = false;  // by --store
+  bool no_cache = false;     // from the first step
+  bool json = false;
+  bool quiet = false;
+  bool boot = true;
+  bool settled = true;    // false: --cold-boot
+  bool native = true;     // false: --rootless, do nothing that only root may
+  bool shell = false;     // boot: a shell in the image instead of the checks
   bool schema = false;    // stages: the JSON Schema of a profile instead of the table
   bool markdown = false;  // stages: README's table
 };
-
-// What booting an image from outside takes.
-inline const std::set<std::string> proof_tools = {"qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"};
 
 // Each returns an exit status of the contract and throws base::Error.
 int check(const Invocation& call);

@@ -48,8 +48,7 @@ std::set<std::string> needed_tools(const Session& session, const plan::Plan& pla
     if (session.native() && type.place == Place::native_or_guest)
       tools.insert({"unshare", "nsenter", "hostname"});
   }
-  if (artifacts && ran && session.options.boot)
-    tools.insert({"qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"});
+  if (artifacts && ran && session.options.boot) tools.merge(tools_of_a_boot());
   return tools;
 }
 

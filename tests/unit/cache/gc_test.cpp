@@ -29,6 +29,7 @@ class GcTest : public StoreTest {
  protected:
   static std::vector<std::string> removed(const Trimmed& trimmed) {
     std::vector<std::string> all;
+    all.reserve(trimmed.removed.size());
     for (const auto& item : trimmed.removed) all.push_back(item.name);
     return all;
   }

@@ -21,6 +21,7 @@ class VerifyTest : public StoreTest {
   static void ignore(const Item& /*item*/, std::uint64_t /*done*/, std::uint64_t /*total*/) {}
   static std::vector<std::string> damaged(const Verified& found) {
     std::vector<std::string> all;
+    all.reserve(found.damaged.size());
     for (const auto& one : found.damaged) all.push_back(one.item.name);
     return all;
   }
