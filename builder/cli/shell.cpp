@@ -54,7 +54,7 @@ int hand_over(const std::vector<std::string>& argv) {
 }
 
 int shell(const Invocation& call, const fs::path& image, const profile::Proof& proof,
-          stage::Observer& observer) {
+          stage::Observer& observer, bool layer) {
   const host::Host host = engine::limited(call.host, call.timeout);
   cache::Store store(host, call.store);
   const auto machines = engine::real_machines(host, store.root() / "machine");
@@ -64,6 +64,7 @@ int shell(const Invocation& call, const fs::path& image, const profile::Proof& p
 
   proof::BootOptions options;
   options.image = image;
+  options.layer = layer;
   options.proof.memory = proof.memory;
   options.proof.cpus = proof.cpus;
   options.firmware = proof.firmware.empty() ? profile::Firmware::bios : proof.firmware.front();
@@ -103,7 +104,7 @@ int shell(const Invocation& call) {
     const auto plan =
         plan::load_plan(profile::find_profile(what.substr(0, what.rfind('@')), call.share), call.stages);
     engine::require_tools(call.host, engine::tools_of_a_boot());
-    return shell(call, image, plan.profile.proof, observer);
+    return shell(call, image, plan.profile.proof, observer, true);
   });
 }
 

@@ -68,9 +68,9 @@ int explain(const Invocation& call);
 int build(const Invocation& call);
 int boot(const Invocation& call);
 // `boot --shell`: boots a throw-away copy of `image` as `proof` says and gives the user a shell of root in
-// it.
+// it. `layer`: it is one of the store's.
 int shell(const Invocation& call, const std::filesystem::path& image, const profile::Proof& proof,
-          stage::Observer& observer);
+          stage::Observer& observer, bool layer = false);
 int cache(const Invocation& call);
 int shell(const Invocation& call);
 int stages(const Invocation& call);

@@ -136,7 +136,7 @@ class Proof {
 
   image::MachineOptions prepare() {
     const auto info = image::disk_info(host_, options_.image);
-    image::require_self_contained(info, fmt::format("'{}'", options_.image.string()));
+    if (!options_.layer) image::require_self_contained(info, fmt::format("'{}'", options_.image.string()));
     const auto overlay = options_.scratch / "proof.qcow2";
     std::error_code ignored;
     fs::remove(overlay, ignored);

@@ -47,6 +47,7 @@ struct BootOptions {
   std::filesystem::path console;  // console.log to write
   std::filesystem::path screen;   // screen.png to write
   std::function<void(std::string_view)> on_doing;
+  bool layer = false;  // `image` is one of the store's and may stand on others; else it must stand alone
 };
 
 // Boots and checks. A failed check is a verdict; base::Error only when the machine could not be run at all
