@@ -155,19 +155,15 @@ Layer Entry::commit(const std::string& key, const std::string& parent, double se
               {"seconds", layer.seconds},
               {"built", layer.built}});
   layer.info = all.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
-  layer.folder = store_->root_ / "layers" / id_;
   host::write_file(folder_ / "info.json", layer.info, 0444);
   settle(folder_);
 
   const auto lock = store_->take_lock();
-  ::unlink((folder_ / ".lock").c_str());  // under the store's lock, so that no sweeper takes it for dead
-  host::rename_synced(folder_, layer.folder);
-  folder_.clear();
+  const std::string place = "layers/" + id_;
+  layer.folder = store_->put_in_place(*this, place, {{place + "/image.qcow2", stamp}});
   const fs::path list = store_->root_ / "stages" / key;
   const std::string before = fs::exists(list) ? host::read_file(list) : "";
   host::write_file(list, id_ + "\n" + before, 0600);
-  store_->keep_stamps({{"layers/" + id_ + "/image.qcow2", stamp}});
-  store_->touch(layer.folder);
   return layer;
 }
 
@@ -564,6 +560,19 @@ void Store::keep_verdict(const std::string& sha256, const std::string& firmware,
   used_.insert(file);
 }
 
+fs::path Store::put_in_place(Entry& entry, const std::string& place,
+                             const std::map<std::string, Stamp>& stamps) {
+  const fs::path to = root_ / place;
+  std::error_code ignored;
+  if (fs::exists(to, ignored)) remove_tree(to);
+  ::unlink((entry.folder() / ".lock").c_str());  // no sweeper takes it for dead meanwhile
+  host::rename_synced(entry.folder(), to);
+  entry.folder_.clear();
+  keep_stamps(stamps);
+  touch(to);
+  return to;
+}
+
 std::optional<Artifact> Store::find_artifact(const std::string& key) {
   const fs::path folder = root_ / "artifacts" / component(key);
   const auto info = read_json(folder / "info.json");
@@ -623,15 +632,7 @@ Artifact Store::keep_artifact(const std::string& key, const fs::path& folder, do
   host::write_file(entry.folder() / "info.json", artifact.info, 0444);
 
   const auto lock = take_lock();
-  const fs::path to = root_ / place;
-  std::error_code ignored;
-  if (fs::exists(to, ignored)) remove_tree(to);
-  ::unlink((entry.folder() / ".lock").c_str());
-  host::rename_synced(entry.folder(), to);
-  entry.folder_.clear();
-  keep_stamps(stamps);
-  touch(to);
-  artifact.files = to / "files";
+  artifact.files = put_in_place(entry, place, stamps) / "files";
   return artifact;
 }
 
@@ -645,7 +646,6 @@ std::optional<Settled> Store::find_settled(const std::string& layer) {
   settled.folder = root_ / place;
   try {
     settled.machine = info->at("machine").get<std::string>();
-    settled.root = info->at("root").get<std::string>();
     for (const auto* name : kSettledFiles) {
       const auto& file = info->at("files").at(name);
       if (unchanged(fmt::format("{}/{}", place, name), file.at("sha256").get<std::string>(),
@@ -665,36 +665,22 @@ std::optional<Settled> Store::find_settled(const std::string& layer) {
 Settled Store::keep_settled(const std::string& layer, Settled made) {
   // Put together in a tmp/ of its own, as deep as its place, so that disk.qcow2 finds its layer from either.
   auto entry = begin();
+  for (const auto* name : kSettledFiles) host::rename_synced(made.folder / name, entry.folder() / name);
+  settle(entry.folder());
   const std::string place = "settled/" + component(layer);
   std::map<std::string, Stamp> stamps;
   json files = json::object();
   for (const auto* name : kSettledFiles) {
-    host::rename_synced(made.folder / name, entry.folder() / name);
-    ::chmod((entry.folder() / name).c_str(), 0444);
-    host::sync_path(entry.folder() / name);
     const auto stamp = digest(entry.folder() / name);
     files[name] = {{"sha256", stamp.sha256}, {"size", stamp.size}};
     stamps[fmt::format("{}/{}", place, name)] = stamp;
   }
-  const json info = {{"layer", layer},
-                     {"machine", made.machine},
-                     {"root", made.root},
-                     {"built", host_.now()},
-                     {"files", files}};
+  const json info = {{"layer", layer}, {"machine", made.machine}, {"built", host_.now()}, {"files", files}};
   host::write_file(entry.folder() / "info.json",
                    info.dump(2, ' ', false, json::error_handler_t::replace) + "\n", 0444);
-  settle(entry.folder());
 
   const auto lock = take_lock();
-  const fs::path to = root_ / place;
-  std::error_code ignored;
-  if (fs::exists(to, ignored)) remove_tree(to);
-  ::unlink((entry.folder() / ".lock").c_str());
-  host::rename_synced(entry.folder(), to);
-  entry.folder_.clear();
-  keep_stamps(stamps);
-  touch(to);
-  made.folder = to;
+  made.folder = put_in_place(entry, place, stamps);
   auto all = children(root_ / "settled");
   std::stable_sort(all.begin(), all.end(),
                    [](const fs::path& a, const fs::path& b) { return mtime_of(a) > mtime_of(b); });

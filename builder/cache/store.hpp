@@ -6,7 +6,7 @@
 //   artifacts/<key>/{files/,info.json}        exports of a key, so that they need not be made again
 //   keys/<profile>/<n>.json                   key texts of the last 20 builds
 //   verdicts/<sha256>-<firmware>.json         and .console.log, .screen.png of the boot that gave it
-//   settled/<layer id>/{disk.qcow2,memory.zst,vmlinuz,initrd,machine.txt,info.json}
+//   settled/<layer id>/{disk.qcow2,memory.zst,vmlinuz,initrd,info.json}
 //                                             a guest that booted from that layer and had settled; a
 //                                             by-product, the first to go
 //   blobs/<sha256>  packages/<kind>/  failed/<name>/  tmp/<uuid>/  stamps.json  lock  users
@@ -67,7 +67,6 @@ struct Artifact {
 struct Settled {
   std::filesystem::path folder;
   std::string machine;  // what whoever resumes it has to agree on
-  std::string root;     // as the kernel's root= has it
   [[nodiscard]] std::filesystem::path disk() const { return folder / "disk.qcow2"; }
   [[nodiscard]] std::filesystem::path memory() const { return folder / "memory.zst"; }
   [[nodiscard]] std::filesystem::path kernel() const { return folder / "vmlinuz"; }
@@ -232,6 +231,10 @@ class Store {
   // Digests a file that is not to change any more. Throws base::Error when it changes meanwhile.
   static Stamp digest(const std::filesystem::path& file);
   void keep_stamps(const std::map<std::string, Stamp>& stamps);
+  // Renames what `entry` holds to `place`, relative to the root, where it takes the place of what is there;
+  // its files are known by `stamps`. Returns where it is. The caller holds the store's lock.
+  std::filesystem::path put_in_place(Entry& entry, const std::string& place,
+                                     const std::map<std::string, Stamp>& stamps);
   bool unchanged(const std::string& name, const std::string& sha256, std::uint64_t size);
   std::optional<std::filesystem::path> move_aside(const std::filesystem::path& folder);
   void prune_failed();

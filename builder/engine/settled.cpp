@@ -22,7 +22,7 @@ std::string backing_of(const std::string& layer) {
 cache::Settled make(Session& session, const std::string& layer, const image::GuestOptions& options,
                     const std::string& machine, stage::Observer& observer, bool& booting) {
   const auto entry = session.store.begin();
-  cache::Settled made{entry.folder(), machine, options.root};
+  cache::Settled made{entry.folder(), machine};
   const auto size = session.machines.virtual_size(options.disk);
   session.machines.make_overlay(made.disk(), backing_of(layer), size);
   image::GuestOptions own = options;
