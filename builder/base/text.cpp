@@ -148,6 +148,20 @@ std::string printable(std::string_view text) {
   return clean;
 }
 
+std::string replace_each(std::string_view text, std::span<const std::pair<char, std::string_view>> pairs) {
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    const auto found =
+        std::find_if(pairs.begin(), pairs.end(), [c](const auto& pair) { return pair.first == c; });
+    if (found == pairs.end())
+      out += c;
+    else
+      out += found->second;
+  }
+  return out;
+}
+
 namespace {
 
 // Case and the choice between '-' and '_' are the commonest slips of all: they count as nothing.

@@ -34,32 +34,13 @@ std::string cut(std::string text, std::size_t most) {
   return text.substr(0, end) + "…";
 }
 
+constexpr std::array<std::pair<char, std::string_view>, 5> kMarkup = {
+    {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}, {'\'', "&#39;"}}};
+
 // Foreign text as HTML's: nothing in it is markup, in an element or in an attribute.
 std::string shown(std::string_view text, std::size_t most = kWord) {
-  std::string out;
   // Cut before it is looked at, too: a guest may say megabytes.
-  for (const char c : cut(base::printable(text.substr(0, 4 * most)), most)) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
+  return base::replace_each(cut(base::printable(text.substr(0, 4 * most)), most), kMarkup);
 }
 
 // Of a line that was written over by \r, what stood there last.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <fmt/format.h>
 
 #include "base/text.hpp"
@@ -7,30 +8,12 @@
 namespace kiln::proof {
 namespace {
 
+// Attributes stand in double quotes; a line feed in one would be read as a space.
+constexpr std::array<std::pair<char, std::string_view>, 5> kMarkup = {
+    {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}, {'\n', "&#10;"}}};
+
 std::string xml(std::string_view text) {
-  std::string out;
-  for (const char c : base::printable(text)) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\n':
-        out += "&#10;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
+  return base::replace_each(base::printable(text), kMarkup);
 }
 
 std::string first_line(const std::string& text) {

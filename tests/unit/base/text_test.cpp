@@ -1,5 +1,6 @@
 #include "base/text.hpp"
 
+#include <array>
 #include <gtest/gtest.h>
 
 using namespace kiln::base;
@@ -64,4 +65,11 @@ TEST(Text, GuessesTheWordThatWasMeant) {
   EXPECT_EQ(did_you_mean("kernel", known), "");
   EXPECT_EQ(did_you_mean("", known), "");
   EXPECT_EQ(did_you_mean(std::string(100000, 'x'), known), "");
+}
+
+TEST(Text, ReplaceEachReplacesWhatItIsToldAndNothingTwice) {
+  constexpr std::array<std::pair<char, std::string_view>, 2> pairs = {{{'&', "&amp;"}, {'<', "&lt;"}}};
+  EXPECT_EQ(replace_each("a<b & c>", pairs), "a&lt;b &amp; c>");
+  EXPECT_EQ(replace_each("&lt;", pairs), "&amp;lt;");
+  EXPECT_EQ(replace_each("", pairs), "");
 }
