@@ -102,7 +102,7 @@ int boot_once(const Invocation& call, stage::Observer& observer) {
   auto want = wanted(call, image, sha256);
   if (!call.firmware.empty())
     want.proof.firmware = {call.firmware == "uefi" ? profile::Firmware::uefi : profile::Firmware::bios};
-  engine::require_tools(call.host, engine::tools_of_a_boot());
+  engine::require_tools(call.host, proof::tools());
   if (call.shell) return shell(call, image, want.proof, observer);
   for (const auto firmware : want.proof.firmware) proof::require_firmware(firmware);
 

@@ -54,13 +54,6 @@ void print_json(const Invocation& call, const ordered_json& object) {
   call.out << object.dump(2, ' ', false, ordered_json::error_handler_t::replace) << '\n';
 }
 
-// nullopt when there is none yet: looking must not make one.
-std::unique_ptr<cache::Store> open_store(const Invocation& call) {
-  std::error_code ignored;
-  if (!fs::exists(call.store, ignored)) return nullptr;
-  return std::make_unique<cache::Store>(call.host, call.store);
-}
-
 // ---- ls
 
 struct Total {
@@ -402,7 +395,7 @@ int path(const Invocation& call) {
   if (!call.arguments.empty()) {
     const std::string& what = call.arguments.front();
     where = what.find('@') == std::string::npos ? path_of_id(call, what)
-                                                : image_of_step(call, what, "cache path");
+                                                : image_of_step(call, what, "cache path").image;
   }
   if (call.json)
     print_json(call, {{"ok", true}, {"path", where.string()}});
@@ -413,7 +406,7 @@ int path(const Invocation& call) {
 
 }  // namespace
 
-fs::path image_of_step(const Invocation& call, const std::string& what, std::string_view who) {
+StepImage image_of_step(const Invocation& call, const std::string& what, std::string_view who) {
   const auto at = what.rfind('@');
   if (at == std::string::npos || at == 0 || at + 1 == what.size())
     throw Error(fmt::format("'{}' is not PROFILE@STEP", what), Exit::usage)
@@ -429,10 +422,11 @@ fs::path image_of_step(const Invocation& call, const std::string& what, std::str
   std::string why = "never built";
   if (const auto store = open_store(call)) {
     const auto found = engine::look_up(plan, keys, *store, {.now = call.host.now()}).back();
-    if (found.layer) return found.layer->image();
+    const profile::Proof& proof = plan.profile.proof;
+    if (found.layer) return {found.layer->image(), proof};
     if (found.artifact && found.artifact->list.size() == 1)
-      return found.artifact->files / found.artifact->list.front().name;
-    if (found.artifact) return found.artifact->files;
+      return {found.artifact->files / found.artifact->list.front().name, proof};
+    if (found.artifact) return {found.artifact->files, proof};
     why = found.why;
   }
   std::vector<std::string> words = {call.program, "build", name, "--until", id};

@@ -16,6 +16,7 @@
 #include "engine/publish.hpp"
 #include "engine/tools.hpp"
 #include "host/atomic_file.hpp"
+#include "proof/verdict.hpp"
 
 namespace kiln::cli {
 namespace {
@@ -58,7 +59,7 @@ Row tool(const host::Host& host, const std::string& program, bool needed, std::s
 }
 
 void tools(const Invocation& call, std::vector<Row>& rows) {
-  std::set<std::string> needed = engine::tools_of_a_boot();
+  std::set<std::string> needed = proof::tools();
   for (const auto* type : call.stages.all())
     for (const auto program : type->tools) needed.emplace(program);
   std::set<std::string> native;

@@ -13,23 +13,11 @@ namespace kiln::cli {
 namespace {
 
 // The key text of the last build that knew the step; "" when there was none.
-std::string last_text(const Invocation& call, const std::string& profile, const std::string& step) {
-  std::error_code code;
-  if (!std::filesystem::exists(call.store, code)) return {};
-  const cache::Store store(call.host, call.store);
+std::string last_text(const cache::Store& store, const std::string& profile, const std::string& step) {
   for (const auto& record : store.last_keys(profile)) {
     if (record.step == step) return record.text;
   }
   return {};
-}
-
-// Without the line that names the parent's key: that one is told in words.
-std::string without_parent(const std::string& text) {
-  std::string rest;
-  for (const std::string& line : base::lines(text)) {
-    if (!line.starts_with("parent ")) rest += line + "\n";
-  }
-  return rest;
 }
 
 // As `diff -u` writes it; "" when both are the same.
@@ -61,14 +49,15 @@ int explain(const Invocation& call) {
   const std::size_t index = plan::find_step(plan, id, "explain");
   const plan::PlannedStep& step = plan.steps[index];
   const std::vector<plan::StepKey> keys = plan::make_keys(plan, call.host);
-  const std::vector<plan::StepState> states = look_up(call, plan, keys);
+  const auto store = open_store(call);
+  const std::vector<plan::StepState> states = look_up(call, plan, keys, store.get());
   const plan::StepState& state = states[index];
   const bool secret = step.type->reuse == stage::Reuse::never;
 
-  const std::string before = last_text(call, plan.profile.name, id);
+  const std::string before = store ? last_text(*store, plan.profile.name, id) : "";
   const std::string change = before.empty() || secret ? ""
-                                                      : difference(call.host, without_parent(before),
-                                                                   without_parent(keys[index].text));
+                                                      : difference(call.host, plan::without_parent(before),
+                                                                   plan::without_parent(keys[index].text));
   // What it stands on and is not there either, the first of them being the cause.
   std::vector<std::size_t> missing;
   for (std::size_t i = 0; i < index; ++i) {

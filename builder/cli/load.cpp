@@ -29,14 +29,15 @@ std::vector<Loaded> load_all(const Invocation& call, std::vector<base::Error>& e
   return all;
 }
 
+std::unique_ptr<cache::Store> open_store(const Invocation& call) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(call.store, ignored)) return nullptr;
+  return std::make_unique<cache::Store>(call.host, call.store);
+}
+
 std::vector<plan::StepState> look_up(const Invocation& call, const plan::Plan& plan,
-                                     const std::vector<plan::StepKey>& keys) {
-  std::error_code code;
-  if (std::filesystem::exists(call.store, code)) {
-    cache::Store store(call.host, call.store);
-    return engine::states(plan, keys, store, forced_from(call, plan), call.host.now());
-  }
-  // No store yet: looking must not make one.
+                                     const std::vector<plan::StepKey>& keys, cache::Store* store) {
+  if (store != nullptr) return engine::states(plan, keys, *store, forced_from(call, plan), call.host.now());
   return {plan.steps.size(), {.hit = false, .why = "never built", .last_seconds = -1}};
 }
 

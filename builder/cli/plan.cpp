@@ -62,10 +62,11 @@ void print(std::ostream& out, const plan::Plan& plan, const std::vector<plan::St
 int plan(const Invocation& call) {
   std::vector<base::Error> errors;
   nlohmann::ordered_json profiles = nlohmann::ordered_json::array();
+  const auto store = open_store(call);
   for (auto& [plan, keys] : load_all(call, errors)) {
     plan.steps.resize(plan::steps_until(plan, call.until));
     keys.resize(plan.steps.size());
-    const std::vector<plan::StepState> states = look_up(call, plan, keys);
+    const std::vector<plan::StepState> states = look_up(call, plan, keys, store.get());
     if (call.json) {
       profiles.push_back(as_json(plan, keys, states));
     } else {

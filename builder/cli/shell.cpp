@@ -99,12 +99,9 @@ int shell(const Invocation& call, const fs::path& image, const profile::Proof& p
 
 int shell(const Invocation& call) {
   return with_progress(call, [&](stage::Observer& observer) {
-    const std::string& what = call.arguments.at(0);
-    const fs::path image = image_of_step(call, what, "shell");
-    const auto plan =
-        plan::load_plan(profile::find_profile(what.substr(0, what.rfind('@')), call.share), call.stages);
-    engine::require_tools(call.host, engine::tools_of_a_boot());
-    return shell(call, image, plan.profile.proof, observer, true);
+    const StepImage at = image_of_step(call, call.arguments.at(0), "shell");
+    engine::require_tools(call.host, proof::tools());
+    return shell(call, at.image, at.proof, observer, true);
   });
 }
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cache/store.hpp"
 #include "host/host.hpp"
 #include "image/accel.hpp"
 #include "plan/plan.hpp"
@@ -94,12 +95,18 @@ struct Loaded {
 // The profiles of the command line, each with all its local inputs, as far as they are sound; all mistakes of
 // the others go to `errors`.
 std::vector<Loaded> load_all(const Invocation& call, std::vector<base::Error>& errors);
-// Hit or miss of each step in the store, which need not be there.
+// nullptr when there is none yet: looking must not make one.
+std::unique_ptr<cache::Store> open_store(const Invocation& call);
+// Hit or miss of each step in `store`, which may be nullptr.
 std::vector<plan::StepState> look_up(const Invocation& call, const plan::Plan& plan,
-                                     const std::vector<plan::StepKey>& keys);
+                                     const std::vector<plan::StepKey>& keys, cache::Store* store);
+struct StepImage {
+  std::filesystem::path image;
+  profile::Proof proof;  // of the profile
+};
 // The disk that PROFILE@STEP has in the store: the step's layer, or what an export left. `who` asks. Throws
 // base::Error, with what builds it when there is none.
-std::filesystem::path image_of_step(const Invocation& call, const std::string& what, std::string_view who);
+StepImage image_of_step(const Invocation& call, const std::string& what, std::string_view who);
 // The step from which on all are run, whatever the store has; "" = those that miss.
 std::string forced_from(const Invocation& call, const plan::Plan& plan);
 

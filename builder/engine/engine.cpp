@@ -48,7 +48,7 @@ std::set<std::string> needed_tools(const Session& session, const plan::Plan& pla
     if (session.native() && type.place == Place::native_or_guest)
       tools.insert({"unshare", "nsenter", "hostname"});
   }
-  if (artifacts && ran && session.options.boot) tools.merge(tools_of_a_boot());
+  if (artifacts && ran && session.options.boot) tools.merge(proof::tools());
   return tools;
 }
 

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "base/digest.hpp"
-#include "base/text.hpp"
 #include "engine/engine.hpp"
 
 namespace kiln::engine {
@@ -14,13 +13,6 @@ namespace kiln::engine {
 using stage::Kind;
 
 namespace {
-
-std::string without_parent(const std::string& text) {
-  std::string rest;
-  for (const auto& line : base::lines(text))
-    if (!line.starts_with("parent ")) rest += line + "\n";
-  return rest;
-}
 
 // What the step got of it is in the layer; a highstate that installed nothing depends on no mirror.
 bool asked_a_mirror(const cache::Layer& layer) {
@@ -32,8 +24,8 @@ constexpr std::int64_t kDay = 86'400;
 
 std::string explain_miss(const std::string& text, const cache::Store::KeyRecord* before, bool parent_missed) {
   if (before == nullptr) return "never built";
-  const auto was = without_parent(before->text);
-  const auto is = without_parent(text);
+  const auto was = plan::without_parent(before->text);
+  const auto is = plan::without_parent(text);
   if (was == is) return parent_missed || before->text != text ? "parent missed" : "evicted";
   return plan::explain(was, is);
 }

@@ -68,8 +68,4 @@ void require_tools(const host::Host& host, const std::set<std::string>& programs
                          : fmt::format("install them with: sudo apt-get install {}", base::join(list, " ")));
 }
 
-std::set<std::string> tools_of_a_boot() {
-  return {"qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"};
-}
-
 }  // namespace kiln::engine

@@ -17,7 +17,4 @@ std::string_view debian_package(std::string_view program);
 // command that installs them.
 void require_tools(const host::Host& host, const std::set<std::string>& programs);
 
-// Those that booting an image and asking it from outside takes.
-std::set<std::string> tools_of_a_boot();
-
 }  // namespace kiln::engine

@@ -146,6 +146,14 @@ void compare_inputs(const Text& before, const Text& now, Reasons& reasons) {
 
 }  // namespace
 
+std::string without_parent(const std::string& text) {
+  std::string rest;
+  for (const std::string& line : base::lines(text)) {
+    if (!line.starts_with("parent ")) rest += line + "\n";
+  }
+  return rest;
+}
+
 std::string explain(const std::string& before_text, const std::string& now_text) {
   if (before_text.empty()) return "never built";
   const Text before = take_apart(before_text);

@@ -64,6 +64,9 @@ struct StepState {
   double last_seconds = -1;
 };
 
+// A key text without the line that names the parent's key: what the step itself is made of.
+std::string without_parent(const std::string& text);
+
 // Why `now` has no layer although `before` had one, in one line: "input changed: tree: nginx/init.sls",
 // "option changed: suite ("bookworm" -> "trixie")", "revision 1 -> 2", ..., "parent missed" when nothing else
 // differs, "" when nothing does, "never built" when there is no `before`.

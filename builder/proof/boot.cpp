@@ -102,7 +102,7 @@ class Proof {
     verdict_.firmware = options_.firmware == profile::Firmware::uefi ? "uefi" : "bios";
     verdict_.accel = options_.accel == image::Accel::kvm ? "kvm" : "tcg";
     // What a step must have is looked for before anything is started.
-    for (const char* program : {"qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"}) {
+    for (const std::string& program : tools()) {
       if (!host_.runner->find_program(program)) {
         throw Error(fmt::format("{} is missing", program), base::Exit::missing)
             .hint("'kiln doctor' names the package it is in");
@@ -426,6 +426,10 @@ class Proof {
 };
 
 }  // namespace
+
+std::set<std::string> tools() {
+  return {"qemu-system-x86_64", "qemu-img", "ssh", "ssh-keygen"};
+}
 
 Verdict prove(const host::Host& host, const BootOptions& options) {
   return Proof(host, options).prove();

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,9 @@ struct BootOptions {
   std::function<void(std::string_view)> on_doing;
   bool layer = false;  // `image` is one of the store's and may stand on others; else it must stand alone
 };
+
+// Programs of the host that booting an image and asking it from outside takes.
+std::set<std::string> tools();
 
 // Boots and checks. A failed check is a verdict; base::Error only when the machine could not be run at all
 // (missing tool, interrupt, unreadable image, the host's full disk). A panic, hang or dead guest is a failed
