@@ -14,6 +14,7 @@
 #include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/random.h>
 #include <net/if.h>
 #include <net/route.h>
@@ -26,6 +27,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -111,6 +113,8 @@ long next_try = 0;
 bool network_up = false;
 bool made_resolver = false;  // /etc/resolv.conf did not exist
 bool laid_resolver = false;
+long release_until = 0;  // what commands left running is given that long to end; 0: nobody waits for it
+std::uint32_t release_id = 0;
 
 void shut(int& fd) {
   if (fd >= 0) close(fd);
@@ -281,6 +285,147 @@ void give_back() {
   if (made_resolver && !laid_resolver && lstat(etc_resolver, &state) == 0 && S_ISREG(state.st_mode) &&
       state.st_size == 0 && unlink(etc_resolver) == 0) {
     made_resolver = false;
+  }
+}
+
+// ---- what commands left running
+
+// Sends `signal` (0: none) to all of the agent's own group of processes but itself; returns how many they
+// are. 0 as well where systemd made no such group: a process too much is found later, one that is not ours is
+// lost.
+int signal_left(int signal) {
+  constexpr const char* places[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"};
+  char groups[4096];
+  if (!read_file("/proc/self/cgroup", groups, sizeof groups)) return 0;
+  for (char *rest = groups, *line = nullptr; (line = strsep(&rest, "\n")) != nullptr;) {
+    if (strncmp(line, "0::", 3) != 0 && strstr(line, ":name=systemd:") == nullptr) continue;
+    const char* path = strrchr(line, ':') + 1;
+    const char* own = strrchr(path, '/');
+    if (own == nullptr || strcmp(own, "/kiln-agent.service") != 0) continue;
+    for (const char* place : places) {
+      char file[600];
+      snprintf(file, sizeof file, "%s%.500s/cgroup.procs", place, path);
+      FILE* members = fopen(file, "re");
+      if (members == nullptr) continue;
+      int count = 0;
+      for (int pid = 0; fscanf(members, "%d", &pid) == 1;) {
+        if (pid <= 1 || pid == getpid()) continue;
+        ++count;
+        if (signal != 0) kill(pid, signal);
+      }
+      fclose(members);
+      return count;
+    }
+  }
+  return 0;
+}
+
+void begin_release(std::uint32_t id) {
+  signal_left(SIGTERM);
+  release_id = id;
+  release_until = now_ms() + kill_after_ms;
+}
+
+void go_on_releasing() {
+  if (signal_left(0) > 0) {
+    if (now_ms() < release_until) return;
+    signal_left(SIGKILL);  // those that cannot be killed either are systemd's affair
+  }
+  release_until = 0;
+  give_back();
+  send(Type::pong, release_id, "", 0);
+}
+
+// ---- the disk
+
+struct Frozen {
+  char path[256];
+  dev_t device;
+  bool read_only;         // instead of frozen: this kind of file system cannot be
+  unsigned long options;  // of its mount
+};
+Frozen frozen[16];
+int frozen_count = 0;
+
+void thaw() {
+  for (; frozen_count > 0; --frozen_count) {
+    const Frozen& one = frozen[frozen_count - 1];
+    if (one.read_only) {
+      if (mount(nullptr, one.path, nullptr, MS_REMOUNT | one.options, nullptr) != 0)
+        tell("thaw: %s: %s", one.path, strerror(errno));
+      continue;
+    }
+    const int fd = open(one.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || ioctl(fd, FITHAW, 0) != 0) tell("thaw: %s: %s", one.path, strerror(errno));
+    if (fd >= 0) close(fd);
+  }
+}
+
+// One file system; false with a cause in `why`.
+bool freeze_one(const char* path, char* why, std::size_t room) {
+  struct stat state{};
+  struct statvfs options{};
+  const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return true;  // a file laid over another, of a file system that has its own line
+  if (fstat(fd, &state) != 0 || fstatvfs(fd, &options) != 0 || (options.f_flag & ST_RDONLY) != 0) {
+    close(fd);
+    return true;
+  }
+  for (int i = 0; i < frozen_count; ++i) {
+    if (frozen[i].device != state.st_dev) continue;
+    close(fd);
+    return true;
+  }
+  if (frozen_count == sizeof frozen / sizeof *frozen || strlen(path) >= sizeof frozen[0].path) {
+    close(fd);
+    snprintf(why, room, "%.200s: too much is mounted", path);
+    return false;
+  }
+  Frozen& one = frozen[frozen_count];
+  one = Frozen{};
+  memcpy(one.path, path, strlen(path) + 1);
+  one.device = state.st_dev;
+  bool fine = ioctl(fd, FIFREEZE, 0) == 0;
+  int cause = errno;
+  close(fd);
+  if (!fine && (cause == EOPNOTSUPP || cause == ENOTTY)) {  // FAT
+    one.read_only = true;
+    if ((options.f_flag & ST_NOSUID) != 0) one.options |= MS_NOSUID;
+    if ((options.f_flag & ST_NODEV) != 0) one.options |= MS_NODEV;
+    if ((options.f_flag & ST_NOEXEC) != 0) one.options |= MS_NOEXEC;
+    if ((options.f_flag & ST_RELATIME) != 0) one.options |= MS_RELATIME;
+    fine = mount(nullptr, path, nullptr, MS_REMOUNT | MS_RDONLY | one.options, nullptr) == 0;
+    cause = errno;
+  }
+  if (!fine) {
+    snprintf(why, room, "%.200s: %s", path, strerror(cause));
+    return false;
+  }
+  ++frozen_count;
+  return true;
+}
+
+// Every file system of a disk, the innermost first; `why` is "" when all are frozen, else none is.
+void freeze(char* why, std::size_t room) {
+  static char mounts[65536];
+  static char* paths[256];
+  *why = 0;
+  if (!read_file("/proc/self/mounts", mounts, sizeof mounts)) {
+    snprintf(why, room, "/proc/self/mounts: %s", strerror(errno));
+    return;
+  }
+  sync();
+  int count = 0;
+  for (char *rest = mounts, *line = nullptr; (line = strsep(&rest, "\n")) != nullptr;) {
+    const char* source = strsep(&line, " ");
+    char* path = line == nullptr ? nullptr : strsep(&line, " ");
+    if (path == nullptr || strncmp(source, "/dev/", 5) != 0) continue;
+    if (count < static_cast<int>(sizeof paths / sizeof *paths)) paths[count++] = path;
+  }
+  while (count > 0) {
+    if (freeze_one(paths[--count], why, room)) continue;
+    thaw();
+    return;
   }
 }
 
@@ -469,8 +614,17 @@ void handle(const Header& header, unsigned char* bytes) {
       send(Type::pong, header.id, bytes, header.length);
       break;
     case Type::release:
-      give_back();
-      send(Type::pong, header.id, bytes, header.length);
+      begin_release(header.id);
+      break;
+    case Type::freeze: {
+      char why[512];
+      freeze(why, sizeof why);
+      send(Type::pong, header.id, why, strlen(why));
+      break;
+    }
+    case Type::thaw:
+      thaw();
+      send(Type::pong, header.id, bytes, 0);
       break;
     case Type::wake:
       wake(bytes, header.length);
@@ -563,7 +717,7 @@ void turn(int signals) {
   }
   if (job.active && job.input.size() > 0) fds[4].fd = job.in;
   int patience = 1000;
-  if (job.active && (job.reaped || job.kill_at != 0)) patience = 50;
+  if ((job.active && (job.reaped || job.kill_at != 0)) || release_until != 0) patience = 50;
   if (poll(fds, 5, patience) < 0 && errno != EINTR) usleep(100000);
   if ((fds[1].revents & POLLHUP) != 0) usleep(100000);  // kiln is not there; poll does not wait then
 
@@ -572,6 +726,7 @@ void turn(int signals) {
   }
   reap();
   read_port();
+  if (release_until != 0) go_on_releasing();
   if (job.active) {
     pass_input();
     take_output(job.out, Type::out);

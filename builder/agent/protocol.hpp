@@ -30,8 +30,10 @@ enum class Type : std::uint8_t {
   input = 3,      // bytes for stdin
   end_input = 4,  // close stdin
   cancel = 5,     // SIGTERM, then SIGKILL to the command's process group
-  release = 6,    // take back what was laid over /etc; answered by pong
+  release = 6,    // end what commands left running, take back what was laid over /etc; answered by pong
   wake = 7,       // after a resume: u64 seconds since the epoch, then bytes of randomness; answered by pong
+  freeze = 8,  // the disk's file systems written out and closed to writers; answered by pong: "", or why not
+  thaw = 9,    // open to them again; answered by pong
   // agent to kiln
   pong = 0x81,
   out = 0x82,

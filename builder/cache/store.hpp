@@ -49,6 +49,11 @@ struct Layer {
   [[nodiscard]] std::filesystem::path image() const { return folder / "image.qcow2"; }
 };
 
+// How an overlay of layer `id` names its backing file, wherever in the store it lies.
+inline std::string backing_of(const std::string& id) {
+  return "../../layers/" + id + "/image.qcow2";
+}
+
 // What an artifact step left: files below `files`, each with its digest.
 struct Artifact {
   struct File {
@@ -109,6 +114,8 @@ class Entry {
   Entry& operator=(const Entry&) = delete;
   Entry& operator=(Entry&&) = delete;
   ~Entry();
+  // What the layer is called once it is committed; its folder below tmp/ has the same name until then.
+  [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   [[nodiscard]] std::filesystem::path image() const { return folder_ / "image.qcow2"; }
   // Digests image.qcow2, writes info.json, fsyncs, makes all of it 0444, renames it into layers/ and lists it

@@ -42,8 +42,7 @@ std::set<std::string> needed_tools(const Session& session, const plan::Plan& pla
     for (const auto tool : type.tools) tools.emplace(tool);
     tools.emplace("qemu-img");
     if (type.kind != Kind::image) continue;
-    if (type.place == Place::guest || (type.place == Place::native_or_guest && !session.native()))
-      tools.emplace("qemu-system-x86_64");
+    if (uses_guest(session, plan.steps[i])) tools.emplace("qemu-system-x86_64");
     if (session.native()) tools.emplace("qemu-storage-daemon");
     if (session.native() && type.place == Place::native_or_guest)
       tools.insert({"unshare", "nsenter", "hostname"});
@@ -174,11 +173,14 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
       layer = find_layer(plan, keys, next, parent ? parent->id : "", store, rules);
     }
     if (layer) {
+      session.handover.reset();
       row.reused = true;
       row.why.clear();
       observer.step_ends(step.id, Observer::How::reused, layer->seconds, "");
     } else {
-      layer = run_image_step(session, step, key, parent);
+      const bool goes_on =
+          next + 1 < end && !found[next + 1].hit && uses_guest(session, plan.steps[next + 1]);
+      layer = run_image_step(session, step, key, parent, goes_on);
     }
     row.seconds = layer->seconds;
     row.layer = layer->id;

@@ -13,21 +13,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string backing_of(const std::string& layer) {
-  return fmt::format("../../layers/{}/image.qcow2", layer);
-}
-
 // Boots from `layer` on a disk of its own, and keeps what came of it. Throws base::Error: of a guest that
 // does not boot by `booting`.
 cache::Settled make(Session& session, const std::string& layer, const image::GuestOptions& options,
-                    const std::string& machine, stage::Observer& observer, bool& booting) {
+                    const std::string& machine, const std::function<void(std::string_view)>& doing,
+                    bool& booting) {
   const auto entry = session.store.begin();
   cache::Settled made{entry.folder(), machine};
   const auto size = session.machines.virtual_size(options.disk);
-  session.machines.make_overlay(made.disk(), backing_of(layer), size);
+  session.machines.make_overlay(made.disk(), cache::backing_of(layer), size);
   image::GuestOptions own = options;
   own.disk = made.disk();
-  const auto doing = [&](std::string_view what) { observer.doing(what); };
   booting = true;
   auto guest = session.machines.boot(own, doing);
   booting = false;
@@ -41,13 +37,15 @@ cache::Settled make(Session& session, const std::string& layer, const image::Gue
 }  // namespace
 
 std::unique_ptr<image::Guest> settled_guest(Session& session, const std::string& layer,
-                                            const image::GuestOptions& options, stage::Observer& observer) {
+                                            const image::GuestOptions& options,
+                                            const std::function<void(std::string_view)>& doing,
+                                            stage::Observer& observer) {
   const std::string machine = session.machines.guest_identity(options);
   bool booting = false;
   try {
     auto settled = session.store.find_settled(layer);
     if (!settled || settled->machine != machine)
-      settled = make(session, layer, options, machine, observer, booting);
+      settled = make(session, layer, options, machine, doing, booting);
     image::GuestOptions own = options;
     own.kernel = settled->kernel();
     own.initrd = settled->initrd();
@@ -55,8 +53,7 @@ std::unique_ptr<image::Guest> settled_guest(Session& session, const std::string&
     fs::remove(options.disk);
     host::copy_sparse(settled->disk(), options.disk);
     fs::permissions(options.disk, fs::perms::owner_read | fs::perms::owner_write);
-    return session.machines.resume(own, settled->memory(),
-                                   [&](std::string_view what) { observer.doing(what); });
+    return session.machines.resume(own, settled->memory(), doing);
   } catch (const base::Error& error) {
     if (booting || is_interrupt(error)) throw;
     observer.note(fmt::format("no settled guest is resumed: {}", error.message()));
@@ -65,7 +62,7 @@ std::unique_ptr<image::Guest> settled_guest(Session& session, const std::string&
   session.store.drop_settled(layer);
   const auto size = session.machines.virtual_size(session.store.root() / "layers" / layer / "image.qcow2");
   fs::remove(options.disk);
-  session.machines.make_overlay(options.disk, backing_of(layer), size);
+  session.machines.make_overlay(options.disk, cache::backing_of(layer), size);
   return nullptr;
 }
 

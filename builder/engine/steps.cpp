@@ -164,20 +164,39 @@ host::Fd lock_step(Session& session, const plan::PlannedStep& step, const std::s
   });
 }
 
+bool uses_guest(const Session& session, const plan::PlannedStep& step) {
+  if (step.type->kind != stage::Kind::image) return false;
+  return step.type->place == stage::Place::guest ||
+         (step.type->place == stage::Place::native_or_guest && !session.native());
+}
+
 cache::Layer run_image_step(Session& session, const plan::PlannedStep& step, const plan::StepKey& key,
-                            const std::optional<cache::Layer>& parent) {
+                            const std::optional<cache::Layer>& parent, bool goes_on) {
   require_space(session.store.root(), session.options.need_free, fmt::format("step '{}'", step.id));
   const double begun = session.host.elapsed();
   session.observer.step_begins(step.id, step.stage->text(stage::Tense::does));
-  auto entry = session.store.begin();
+  auto given = std::exchange(session.handover, std::nullopt);
+  if (given && (!parent || given->parent != parent->id)) given.reset();
+  auto entry = given ? std::move(given->entry) : session.store.begin();
   // Ends before `entry` does: nothing is mounted in a folder that is removed.
-  StepWorkspace work(session, {entry.folder(), entry.image(), {}, parent ? parent->id : ""});
+  StepWorkspace work(session, {entry.folder(), entry.image(), {}, parent ? parent->id : ""},
+                     given ? std::move(given->booted) : nullptr);
   return guarded(session, step, key, work, begun, [&] {
-    if (parent)
-      session.machines.make_overlay(entry.image(), fmt::format("../../layers/{}/image.qcow2", parent->id),
+    if (parent && !given)
+      session.machines.make_overlay(entry.image(), cache::backing_of(parent->id),
                                     session.machines.virtual_size(parent->image()));
     step.stage->run(work);
-    work.close();
+    std::optional<Handover> next;
+    if (goes_on && session.options.settled && work.has_guest()) {
+      next.emplace(Handover{session.store.begin(), entry.id(), nullptr});
+      session.machines.make_overlay(next->entry.image(), cache::backing_of(entry.id()),
+                                    session.machines.virtual_size(entry.image()));
+      next->booted = work.cut(next->entry.image());
+    }
+    if (!next || !next->booted) {
+      next.reset();
+      work.close();
+    }
     host::check_interrupt();
     session.observer.doing("keeping the layer");
     if (fs::exists(entry.image())) session.machines.check_image(entry.image());
@@ -189,6 +208,7 @@ cache::Layer run_image_step(Session& session, const plan::PlannedStep& step, con
                        {"tools", tool_versions(session, step)},
                        {"resolved", work.resolved_lines()}};
     auto layer = entry.commit(key.key, parent ? parent->id : "", seconds, info.dump());
+    if (next) session.handover.emplace(*std::move(next));
     session.observer.step_ends(step.id, Observer::How::done, seconds, base::human_size(layer.size));
     return layer;
   });

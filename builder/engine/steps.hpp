@@ -22,10 +22,14 @@ std::string failure_name(const Session& session, const std::string& where);
 // Of two builders of one step one builds; the other waits, says for whom, and finds it then.
 host::Fd lock_step(Session& session, const plan::PlannedStep& step, const std::string& key);
 
-// Runs a base or image step on top of `parent` and commits its layer. Throws base::Error, whose trail names
-// the step and its evidence.
+// Will the step run commands in a guest, here?
+bool uses_guest(const Session& session, const plan::PlannedStep& step);
+
+// Runs a base or image step on top of `parent` and commits its layer. With `goes_on` a guest that runs at the
+// end is left to the next step in session.handover, which the next call takes. Throws base::Error, whose
+// trail names the step and its evidence.
 cache::Layer run_image_step(Session& session, const plan::PlannedStep& step, const plan::StepKey& key,
-                            const std::optional<cache::Layer>& parent);
+                            const std::optional<cache::Layer>& parent, bool goes_on);
 
 // Where an artifact step left its files; the entry lives when they are not in the store.
 struct Made {

@@ -248,18 +248,22 @@ class StepWorkspace::LoggedSystem final : public image::System {
 
 // ---- StepWorkspace
 
-StepWorkspace::StepWorkspace(Session& session, Place place)
+StepWorkspace::StepWorkspace(Session& session, Place place, std::unique_ptr<Booted> booted)
     : session_(session),
       place_(std::move(place)),
-      observer_(std::make_unique<LoggedObserver>(session.observer, session.host, place_.folder / "log")) {}
+      observer_(std::make_unique<LoggedObserver>(session.observer, session.host, place_.folder / "log")),
+      touched_(booted != nullptr),
+      booted_(std::move(booted)) {
+  if (booted_) booted_->observer = observer_.get();
+}
 
 StepWorkspace::~StepWorkspace() {
   // The work is dropped: whatever is open goes the short way.
   logged_.reset();
-  guest_.reset();
+  booted_.reset();
   sandbox_.reset();
   offline_.reset();
-  for (const auto* name : {"mount", "sandbox", "guest", "scratch"}) cache::remove_tree(place_.folder / name);
+  for (const auto* name : {"mount", "sandbox", "scratch"}) cache::remove_tree(place_.folder / name);
 }
 
 void StepWorkspace::close() {
@@ -267,30 +271,57 @@ void StepWorkspace::close() {
   cache::remove_tree(place_.folder / "scratch");
 }
 
+std::unique_ptr<Booted> StepWorkspace::cut(const fs::path& overlay) {
+  observer_->doing("cutting the guest's disk");
+  logged_.reset();
+  if (const auto why = booted_->guest->cut(overlay); !why.empty()) {
+    observer_->note(fmt::format("the guest is shut down before the next step: {}", why));
+    return nullptr;
+  }
+  booted_->at_rest = true;
+  take_console();
+  cache::remove_tree(place_.folder / "scratch");
+  booted_->observer = nullptr;
+  return std::move(booted_);
+}
+
+void StepWorkspace::take_console() {
+  if (!booted_ || !fs::exists(booted_->console())) return;
+  const auto text = host::read_file(booted_->console());
+  const auto from = std::min<std::uintmax_t>(booted_->told, text.size());
+  const fs::path own = place_.folder / "console";
+  const std::string before = fs::exists(own) ? host::read_file(own) : "";
+  host::write_file(own, before + text.substr(from), 0600);
+  booted_->told = text.size();
+}
+
 void StepWorkspace::let_go() {
   logged_.reset();
-  if (auto guest = std::move(guest_)) {
+  if (booted_ && booted_->guest) {
     observer_->doing("shutting the guest down");
-    guest->shut_down();
+    booted_->guest->shut_down();
+    take_console();
   }
+  booted_.reset();
   if (auto sandbox = std::move(sandbox_)) {
     observer_->doing("unmounting the layer");
     sandbox->close();
   }
   if (auto offline = std::move(offline_)) offline->close();
-  for (const auto* name : {"mount", "sandbox", "guest"}) cache::remove_tree(place_.folder / name);
+  for (const auto* name : {"mount", "sandbox"}) cache::remove_tree(place_.folder / name);
 }
 
 void StepWorkspace::leave_evidence(const fs::path& folder) {
   std::error_code ignored;
   fs::create_directories(folder, ignored);
-  if (guest_) {
+  if (booted_ && booted_->guest) {
     try {
-      guest_->screenshot(folder / "screenshot.png");
+      booted_->guest->screenshot(folder / "screenshot.png");
     } catch (const std::exception& failure) {
       observer_->line(fmt::format("no picture of the display: {}", failure.what()));
     }
   }
+  take_console();
   std::vector<std::string> names = kept_;
   names.insert(names.end(), {"log", "console"});
   for (const auto& name : names)
@@ -394,33 +425,40 @@ Session::BootFiles StepWorkspace::boot_files() {
 
 image::System& StepWorkspace::guest() {
   require_image_step("guest()");
-  if (!guest_) {
-    let_go();
-    const auto boot = boot_files();
-    const auto verdict = session_.accel(boot.kernel);
-    image::GuestOptions options;
-    options.disk = place_.image;
-    options.kernel = boot.kernel;
-    options.initrd = boot.initrd;
-    options.root = boot.root;
-    options.memory = session_.profile.guest.memory;
-    options.cpus = session_.profile.guest.cpus;
-    options.accel = verdict.accel;
-    options.limits = image::limits_for(verdict.accel);
-    if (session_.options.timeout.count() > 0) options.limits.step = session_.options.timeout;
-    options.scratch = scratch_folder("guest");
-    options.console = place_.folder / "console";
-    const bool as_parent = !touched_ && !place_.parent.empty();
-    touched_ = true;
-    if (as_parent && session_.options.settled)
-      guest_ = settled_guest(session_, place_.parent, options, *observer_);
-    if (!guest_) {
-      observer_->doing(verdict.accel == image::Accel::tcg ? "booting the guest (TCG)" : "booting the guest");
-      guest_ = session_.machines.boot(options, [this](std::string_view what) { observer_->doing(what); });
-    }
-    logged_ = std::make_unique<LoggedSystem>(*guest_, *observer_, "guest");
+  if (!booted_ || !booted_->guest) boot();
+  if (booted_->at_rest) {
+    booted_->guest->wake();
+    booted_->at_rest = false;
   }
+  if (!logged_) logged_ = std::make_unique<LoggedSystem>(*booted_->guest, *observer_, "guest");
   return *logged_;
+}
+
+void StepWorkspace::boot() {
+  let_go();
+  const auto boot = boot_files();
+  const auto verdict = session_.accel(boot.kernel);
+  booted_ = std::make_unique<Booted>(session_.folder() / fmt::format("guest-{}", ++session_.guests));
+  booted_->observer = observer_.get();
+  image::GuestOptions options;
+  options.disk = place_.image;
+  options.kernel = boot.kernel;
+  options.initrd = boot.initrd;
+  options.root = boot.root;
+  options.memory = session_.profile.guest.memory;
+  options.cpus = session_.profile.guest.cpus;
+  options.accel = verdict.accel;
+  options.limits = image::limits_for(verdict.accel);
+  if (session_.options.timeout.count() > 0) options.limits.step = session_.options.timeout;
+  options.scratch = booted_->folder;
+  options.console = booted_->console();
+  const bool as_parent = !touched_ && !place_.parent.empty();
+  touched_ = true;
+  if (as_parent && session_.options.settled)
+    booted_->guest = settled_guest(session_, place_.parent, options, booted_->doing(), *observer_);
+  if (booted_->guest) return;
+  observer_->doing(verdict.accel == image::Accel::tcg ? "booting the guest (TCG)" : "booting the guest");
+  booted_->guest = session_.machines.boot(options, booted_->doing());
 }
 
 void StepWorkspace::resolved(const std::string& line) {

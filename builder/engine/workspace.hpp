@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cache/store.hpp"
+#include "engine/booted.hpp"
 #include "engine/engine.hpp"
 #include "engine/machines.hpp"
 #include "host/host.hpp"
@@ -84,6 +85,11 @@ class Session {
   std::optional<cache::Entry> entry_;
   std::optional<image::AccelVerdict> accel_;
   std::string accel_kernel_;
+
+ public:
+  // For the next step, if it stands on that very layer. Last, so that a guest ends before its folder goes.
+  std::optional<Handover> handover;
+  int guests = 0;  // booted or resumed so far
 };
 
 // The newest kernel of /boot with an initrd beside it, and what the fstab calls the root file system, copied
@@ -107,13 +113,19 @@ class StepWorkspace final : public stage::Workspace {
     std::filesystem::path output;
     std::string parent;
   };
-  StepWorkspace(Session& session, Place place);
+  // `booted`: the guest that writes to `image` already.
+  StepWorkspace(Session& session, Place place, std::unique_ptr<Booted> booted = {});
   ~StepWorkspace() override;
   StepWorkspace(const StepWorkspace&) = delete;
   StepWorkspace& operator=(const StepWorkspace&) = delete;
 
   // Ends the step's work, cleanly: guest shut down, layer unmounted, scratch() removed. Throws base::Error.
   void close();
+  // A guest runs.
+  [[nodiscard]] bool has_guest() const { return booted_ && booted_->guest && !booted_->at_rest; }
+  // Ends the step's work with its guest still running, which writes to `overlay` from then on; nullptr when
+  // it does not come to rest, and the work has yet to be closed. Throws base::Error.
+  std::unique_ptr<Booted> cut(const std::filesystem::path& overlay);
   // Puts log, console, a picture of the display and what the step kept into `folder`.
   void leave_evidence(const std::filesystem::path& folder);
   [[nodiscard]] const std::vector<std::string>& resolved_lines() const { return resolved_; }
@@ -143,8 +155,12 @@ class StepWorkspace final : public stage::Workspace {
   // Ends what is open of the layer; scratch() stays.
   void let_go();
   void require_image_step(std::string_view what) const;
+  // What the guest's console said during this step goes to the step's folder.
+  void take_console();
   [[nodiscard]] std::filesystem::path scratch_folder(std::string_view name);
   Session::BootFiles boot_files();
+  // The guest of the image as it is, in booted_.
+  void boot();
 
   Session& session_;
   Place place_;
@@ -155,7 +171,7 @@ class StepWorkspace final : public stage::Workspace {
 
   std::unique_ptr<Machines::Offline> offline_;
   std::unique_ptr<Machines::Sandbox> sandbox_;
-  std::unique_ptr<image::Guest> guest_;
+  std::unique_ptr<Booted> booted_;
   std::unique_ptr<image::System> logged_;  // of what is open; after it: goes first
 };
 

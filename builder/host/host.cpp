@@ -69,7 +69,13 @@ void private_mounts() {
         .hint("this needs root and a kernel with mount namespaces");
   };
   if (::unshare(CLONE_NEWNS) != 0) throw fail("make a mount namespace");
-  if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) throw fail("make mounts private");
+  if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+    if (errno != EINVAL) throw fail("make mounts private");
+    throw base::Error(
+        "cannot make mounts private: the root directory is no mount point, as in a plain chroot",
+        base::Exit::missing)
+        .hint("bind the tree onto itself before entering it: mount --bind TREE TREE");
+  }
   done = true;
 }
 

@@ -19,6 +19,7 @@
 #include "base/text.hpp"
 #include "image/initrd.hpp"
 #include "image/machine.hpp"
+#include "image/rest.hpp"
 
 namespace kiln::image {
 namespace {
@@ -161,6 +162,25 @@ class QemuGuest : public Guest {
 
   [[nodiscard]] bool booted() const override { return true; }
 
+  std::string cut(const std::filesystem::path& overlay) override {
+    ask(Type::release);  // what commands left running goes first
+    const auto left = bring_to_rest(*this, [this](std::string_view what) { doing(what); });
+    if (!left.empty()) return base::join(left, ", ");
+    ask(Type::release);  // commands bring the resolver back
+    if (const std::string why = ask(Type::freeze); !why.empty())
+      return "its file systems cannot be frozen: " + base::printable(why);
+    machine_->switch_disk("disk", overlay);
+    options_.disk = overlay;
+    ask(Type::thaw);
+    return {};
+  }
+
+  void wake() override {
+    doing("starting services again");
+    wake_from_rest(*this);
+    settle(host_.elapsed() + static_cast<double>(options_.limits.boot.count()));
+  }
+
   void shut_down() override {
     ask(Type::release);
     Exec sync;
@@ -248,14 +268,14 @@ class QemuGuest : public Guest {
     return std::nullopt;
   }
 
-  // Sends and waits for the pong; throws when the agent does not answer.
-  void ask(Type type, std::string payload = "") {
+  // Sends and waits for the pong, whose payload it returns; throws when the agent does not answer.
+  std::string ask(Type type, std::string payload = "") {
     const std::uint32_t id = ++last_id_;
     send(Frame{type, id, std::move(payload)});
     const double end = host_.elapsed() + 60;
     while (host_.elapsed() < end) {
       const auto frame = receive();
-      if (frame && frame->type == Type::pong && frame->id == id) return;
+      if (frame && frame->type == Type::pong && frame->id == id) return frame->payload;
     }
     throw machine_->error("the guest's agent does not answer: the guest hangs");
   }

@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "base/scope_exit.hpp"
 #include "host/archive.hpp"
+#include "image/rest.hpp"
 
 namespace kiln::image {
 namespace {
@@ -68,6 +69,14 @@ RestartSec=1
 OOMScoreAdjust=-1000
 )";
 
+// What is left of the system while its disk is cut between two steps; see image/rest.hpp.
+constexpr std::string_view rest = R"([Unit]
+Description=The basic system alone, while a kiln build cuts the disk
+Requires=sysinit.target
+After=sysinit.target
+AllowIsolate=yes
+)";
+
 // The build's journal stays in memory.
 constexpr std::string_view journald = "[Journal]\nStorage=volatile\n";
 
@@ -87,6 +96,7 @@ std::string param_conf() {
   text += "    cat /kiln-agent >/run/kiln/agent\n";
   text += here_document("/run/systemd/system/kiln-agent.service", unit);
   text += "    ln -s ../kiln-agent.service /run/systemd/system/sysinit.target.wants/kiln-agent.service\n";
+  text += here_document("/run/systemd/system/" + std::string(rest_target), rest);
   text += here_document("/run/systemd/journald.conf.d/zz-kiln.conf", journald);
   text += "    for unit in";
   for (const auto* name : quiet_units) text += std::string(" \\\n      ") + name;

@@ -111,6 +111,7 @@ struct Machine::State {
   std::string trouble;  // of a paused machine
   bool full = false;    // the host's disk
   bool expects_stop = false;
+  int switches = 0;  // of the disk
   std::optional<host::Finished> ended;
   std::unique_ptr<host::Process> process;
   std::unique_ptr<Qmp> qmp;
@@ -378,6 +379,27 @@ void Machine::resume(const fs::path& memory, std::chrono::seconds limit) {
   pump.wait();
   while (auto event = own.qmp->next_event(milliseconds(0))) own.note_event(*event);
   own.expects_stop = false;
+}
+
+void Machine::switch_disk(const std::string& node, const fs::path& overlay) {
+  State& own = *state_;
+  const std::string next = fmt::format("{}-{}", node, ++own.switches);
+  const std::string current = own.switches == 1 ? node : fmt::format("{}-{}", node, own.switches - 1);
+  const nlohmann::json cache = {{"direct", false}, {"no-flush", true}};
+  own.qmp->execute("blockdev-add", nlohmann::json({{"driver", "qcow2"},
+                                                   {"node-name", next},
+                                                   {"discard", "unmap"},
+                                                   {"cache", cache},
+                                                   {"backing", nullptr},
+                                                   {"file",
+                                                    {{"driver", "file"},
+                                                     {"filename", overlay.string()},
+                                                     {"aio", "threads"},
+                                                     {"discard", "unmap"},
+                                                     {"cache", cache}}}})
+                                       .dump());
+  own.qmp->execute("blockdev-snapshot", nlohmann::json({{"node", current}, {"overlay", next}}).dump());
+  own.options.disk = overlay;
 }
 
 void Machine::quit() {

@@ -86,6 +86,10 @@ class Machine {
   // The opposite, for a machine started as `incoming` with the same words, devices and disk: the guest runs
   // when it returns. Throws base::Error within `limit`.
   void resume(const std::filesystem::path& memory, std::chrono::seconds limit);
+  // Whatever the guest writes goes to `overlay` from now on, a qcow2 whose backing file is named but not
+  // opened: the disk so far, node `node` of `devices`, stays in its place, read-only and whole if the guest
+  // was at rest. Throws base::Error when QEMU refuses.
+  void switch_disk(const std::string& node, const std::filesystem::path& overlay);
   // Ends it now, without a word to the guest.
   void quit();
 

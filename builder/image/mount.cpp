@@ -48,7 +48,7 @@ namespace {
 class Export {
  public:
   Export(const host::Host& host, const fs::path& image, fs::path file, bool read_only)
-      : file_(std::move(file)), log_(file_.string() + ".log") {
+      : file_(std::move(file)), log_(file_.string() + ".log"), read_only_(read_only) {
     const DiskInfo info = disk_info(host, image);
     if (info.format != "qcow2" && info.format != "raw")
       throw base::Error(
@@ -122,6 +122,7 @@ class Export {
     daemon->stop(std::chrono::seconds(60));
     const auto finished = daemon->wait(milliseconds(0));
     const std::string said = host::read_file(log_);
+    if (read_only_) return;  // nothing can be lost
     // It ends with 0 although it could not write its tables, and says so only here.
     if (finished && finished->ok() && said.find("Failed to flush") == std::string::npos) return;
     throw base::Error("qemu-storage-daemon failed: " + (finished ? finished->how() : "it does not end"))
@@ -137,6 +138,7 @@ class Export {
 
   fs::path file_;
   fs::path log_;
+  bool read_only_;
   std::unique_ptr<host::Process> daemon_;
 };
 

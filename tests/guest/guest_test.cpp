@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fmt/format.h>
 #include <fstream>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -115,6 +116,38 @@ pid_t process_with(const std::string& word) {
     if (line.find(word) != std::string::npos) return std::stoi(name);
   }
   return 0;
+}
+
+// Each file system of `disk` is as after a clean shutdown.
+void expect_clean(const fs::path& disk) {
+  const host::TempDir folder({}, "kiln-guest-disk-");
+  const auto raw = folder.path() / "disk.raw";
+  out_of({"qemu-img", "check", "-q", disk.string()});
+  out_of({"qemu-img", "convert", "-O", "raw", disk.string(), raw.string()});
+  const auto table = nlohmann::json::parse(out_of({"sfdisk", "-J", raw.string()}));
+  int checked = 0;
+  for (const auto& partition : table["partitiontable"]["partitions"]) {
+    const auto start = partition["start"].get<std::uint64_t>();
+    const auto size = partition["size"].get<std::uint64_t>();
+    const std::string node(base::trim(partition["node"].get<std::string>()));
+    std::vector<std::string> check;
+    if (node.ends_with("raw1")) {
+      check = {"e2fsck", "-fn", raw.string() + "?offset=" + std::to_string(start * 512)};
+    } else if (node.ends_with("raw15")) {
+      const auto esp = folder.path() / "esp";
+      out_of({"dd", "status=none", "if=" + raw.string(), "of=" + esp.string(), "bs=512",
+              "skip=" + std::to_string(start), "count=" + std::to_string(size)});
+      check = {"fsck.vfat", "-n", esp.string()};
+    } else {
+      continue;
+    }
+    ++checked;
+    const auto told = the_host().runner->run(host::Command(check));
+    EXPECT_TRUE(told.ok()) << told.out << told.err;
+    EXPECT_EQ(told.out.find("recover"), std::string::npos) << told.out;
+    EXPECT_EQ(told.out.find("Dirty bit"), std::string::npos) << told.out;
+  }
+  EXPECT_EQ(checked, 2) << table.dump();
 }
 
 class GuestTest : public ::testing::Test {
@@ -261,23 +294,7 @@ TEST_F(GuestTest, ZLeavesNothingBehind) {
   EXPECT_EQ(left.out, "") << left.err;
   guest_->shut_down();
   guest_.reset();
-  const auto raw = bench_->path("disk.raw");
-  out_of({"qemu-img", "convert", "-O", "raw", bench_->disk().string(), raw.string()});
-  const auto table = nlohmann::json::parse(out_of({"sfdisk", "-J", raw.string()}));
-  for (const auto& partition : table["partitiontable"]["partitions"]) {
-    if (!base::trim(partition["node"].get<std::string>()).ends_with("1") ||
-        partition["size"].get<std::uint64_t>() < 1'000'000) {
-      continue;
-    }
-    const auto offset = partition["start"].get<std::uint64_t>() * 512;
-    const auto check =
-        the_host().runner->run({"e2fsck", "-fn", raw.string() + "?offset=" + std::to_string(offset)});
-    EXPECT_TRUE(check.ok()) << check.out << check.err;
-    EXPECT_EQ(check.out.find("recover"), std::string::npos) << check.out;
-    fs::remove(raw);
-    return;
-  }
-  FAIL() << table.dump();
+  expect_clean(bench_->disk());
 }
 
 class LostGuestTest : public ::testing::Test {
@@ -391,6 +408,78 @@ TEST(SettledGuestTest, ResumesWithItsDiskAndWithTimeAndRandomnessOfItsOwn) {
   const std::string error = error_of([&] { Guest::resume(the_host(), options, memory); });
   EXPECT_NE(error.find("memory.zst' cannot be expanded"), std::string::npos) << error;
   EXPECT_EQ(process_with(bench.disk().string()), 0);
+}
+
+// ---- cut while it runs (engine rule 12)
+
+class CutGuest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (base_image().empty()) GTEST_SKIP() << "KILN_TEST_BASE names no base image";
+  }
+  // The disk of the next step, on top of `below`.
+  static fs::path overlay(const Bench& bench, const std::string& name, const fs::path& below) {
+    auto disk = bench.path(name);
+    out_of({"qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below.string(), disk.string()});
+    return disk;
+  }
+};
+
+TEST_F(CutGuest, LeavesEveryDiskAsACleanShutdownWould) {
+  Bench bench;
+  const auto guest = bench.boot();
+  // A library that everything uses is replaced; a service and what a command left behind hold deleted files.
+  const auto script = command({"sh", "-c", R"sh(
+    set -e
+    libc=$(readlink -f /lib/x86_64-linux-gnu/libc.so.6)
+    cp -a $libc /root/libc
+    mv /root/libc $libc
+    systemd-run --quiet --unit=holder sh -c 'exec 3>/root/gone; rm /root/gone; echo lots >&3; sleep 1000'
+    until [ "$(systemctl is-active holder)" = active ] && [ ! -e /root/gone ]; do sleep 0.2; done
+    setsid sh -c 'exec 3>/root/lost; rm /root/lost; echo lots >&3; touch /run/held; sleep 1000' >/dev/null 2>&1 </dev/null &
+    until [ -e /run/held ]; do sleep 0.2; done
+    echo first >/root/first
+    echo first >/boot/efi/first
+  )sh"});
+  const auto prepared = guest->run(script);
+  ASSERT_TRUE(prepared.ok()) << prepared.err;
+  const auto second = overlay(bench, "second.qcow2", bench.disk());
+  ASSERT_EQ(guest->cut(second), "");
+  expect_clean(bench.disk());
+
+  guest->wake();
+  EXPECT_EQ(guest->run(command({"systemctl", "is-active", "ssh.service"})).out, "active\n");
+  EXPECT_EQ(guest->run(command({"cat", "/root/first", "/boot/efi/first"})).out, "first\nfirst\n");
+  EXPECT_EQ(
+      guest->run(command({"sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o '[s]leep 1000'"}))
+          .out,
+      "")
+      << "nothing of the first step runs on";
+  ASSERT_TRUE(guest->run(command({"sh", "-c", "echo second >/root/second; getent hosts localhost"})).ok());
+  const auto third = overlay(bench, "third.qcow2", second);
+  ASSERT_EQ(guest->cut(third), "");
+  expect_clean(second);
+
+  guest->wake();
+  EXPECT_EQ(guest->run(command({"cat", "/root/first", "/root/second"})).out, "first\nsecond\n");
+  guest->shut_down();
+  expect_clean(third);
+}
+
+TEST_F(CutGuest, NamesWhatDoesNotLetGoAndCanBeShutDown) {
+  Bench bench;
+  const auto guest = bench.boot();
+  // A scope is not systemd's to start anew.
+  const auto script = command({"sh", "-c", R"sh(
+    systemd-run --quiet --scope sh -c 'exec 3>/root/gone; rm /root/gone; echo lots >&3; touch /run/held; sleep 1000' >/dev/null 2>&1 </dev/null &
+    until [ -e /run/held ]; do sleep 0.2; done
+  )sh"});
+  ASSERT_TRUE(guest->run(script).ok());
+  const auto second = overlay(bench, "second.qcow2", bench.disk());
+  EXPECT_THAT(guest->cut(second),
+              testing::MatchesRegex("(sh|sleep) .process [0-9]+. holds a deleted file.*"));
+  guest->shut_down();
+  expect_clean(bench.disk());
 }
 
 }  // namespace

@@ -136,7 +136,8 @@ struct Settled {
     world.build();
     std::vector<std::string> deeds;
     for (const auto& line : world.machines.log)
-      if (line.find("guest") != std::string::npos || line == "save" || line == "resume")
+      if (line.find("guest") != std::string::npos || line == "save" || line == "resume" || line == "cut" ||
+          line == "wake")
         deeds.push_back(line);
     return deeds;
   }
@@ -194,6 +195,70 @@ TEST(SettledGuest, IsNotAskedForWithAColdBoot) {
   bench.world.options.settled = false;
   EXPECT_THAT(bench.build(), ElementsAre("open guest", "close guest"));
   EXPECT_THAT(bench.world.names(bench.world.root / "settled"), IsEmpty());
+}
+
+// ---- one boot for consecutive steps (engine rule 12)
+
+struct Shared : Settled {
+  Shared() {
+    world.guest("more", "1");
+    world.guest("most", "1");
+  }
+};
+
+TEST(SharedGuest, IsBootedOnceForConsecutiveStepsAndEachLeavesItsLayer) {
+  Shared bench;
+  EXPECT_THAT(bench.build(), ElementsAre("open guest", "save", "close guest", "resume", "open guest", "cut",
+                                         "wake", "cut", "wake", "close guest"));
+  const auto report = bench.world.build();
+  const auto ids = layers(report);
+  ASSERT_EQ(ids.size(), 4U);
+  EXPECT_THAT(bench.world.layer_text(ids[1]), testing::EndsWith("run do states\n"));
+  EXPECT_EQ(bench.world.layer_text(ids[2]),
+            fmt::format("backing ../../layers/{}/image.qcow2 {}\nrun do more\n", ids[1], 4ULL << 30));
+  EXPECT_EQ(bench.world.layer_text(ids[3]),
+            fmt::format("backing ../../layers/{}/image.qcow2 {}\nrun do most\n", ids[2], 4ULL << 30));
+  EXPECT_THAT(bench.world.names(bench.world.root / "tmp"), IsEmpty());
+  for (const auto& id : {ids[1], ids[2]})
+    EXPECT_TRUE(fs::exists(bench.world.root / "layers" / id / "console")) << "what the guest said meanwhile";
+}
+
+TEST(SharedGuest, IsShutDownBeforeAStepThatNeedsNone) {
+  Settled bench;
+  bench.world.image("file", "1");
+  bench.world.guest("more", "1");
+  EXPECT_THAT(bench.build(), Not(Contains("cut")));
+}
+
+TEST(SharedGuest, ThatDoesNotComeToRestIsShutDownAndTheNextStepBoots) {
+  Shared bench;
+  bench.world.machines.unrest = "tail (process 7) holds a deleted file";
+  const auto deeds = bench.build();
+  EXPECT_EQ(std::count(deeds.begin(), deeds.end(), "resume"), 3);
+  EXPECT_THAT(
+      bench.world.observer.lines,
+      Contains("note the guest is shut down before the next step: tail (process 7) holds a deleted file"));
+  EXPECT_EQ(layers(bench.world.build()).size(), 4U);
+}
+
+TEST(SharedGuest, ThatFailsInALaterStepLeavesTheEarlierLayers) {
+  Shared bench;
+  bench.world.machines.answer = [](const image::Exec& exec) {
+    return exec.argv.back() == "most" ? host::Finished{1, 0, "", "no\n"} : host::Finished{0, 0, "", ""};
+  };
+  EXPECT_THROW(bench.build(), base::Error);
+  EXPECT_THAT(bench.world.machines.open, IsEmpty());
+  EXPECT_THAT(bench.world.names(bench.world.root / "tmp"), IsEmpty());
+  bench.world.machines.answer = {};
+  EXPECT_THAT(bench.build(), Not(Contains("cut")));
+  EXPECT_THAT(bench.world.ran, ElementsAre("most"));
+}
+
+TEST(SharedGuest, IsNotHadWithAColdBoot) {
+  Shared bench;
+  bench.world.options.settled = false;
+  EXPECT_THAT(bench.build(), ElementsAre("open guest", "close guest", "open guest", "close guest",
+                                         "open guest", "close guest"));
 }
 
 TEST(Build, WhatAMirrorServedAges) {

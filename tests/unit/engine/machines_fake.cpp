@@ -126,9 +126,23 @@ class FakeSandbox final : public Machines::Sandbox, public image::System {
 class FakeGuest final : public image::Guest {
  public:
   FakeGuest(FakeMachines& machines, fs::path image)
-      : open_(machines, "guest"), machines_(machines), image_(std::move(image)) {}
+      : open_(machines, "guest"), machines_(machines), image_(std::move(image)) {
+    machines_.guest_disk = image_;
+  }
   host::Finished run(const image::Exec& exec, const host::OnOutput& on_output) override {
+    if (at_rest_) throw std::logic_error("a command for a guest at rest");
     return answer(machines_, image_, exec, on_output);
+  }
+  std::string cut(const fs::path& overlay) override {
+    machines_.log.push_back("cut");
+    if (!machines_.unrest.empty()) return machines_.unrest;
+    image_ = machines_.guest_disk = overlay;
+    at_rest_ = true;
+    return {};
+  }
+  void wake() override {
+    machines_.log.push_back("wake");
+    at_rest_ = false;
   }
   [[nodiscard]] bool booted() const override { return true; }
   void shut_down() override { open_.close(); }
@@ -148,6 +162,7 @@ class FakeGuest final : public image::Guest {
   Open open_;
   FakeMachines& machines_;
   fs::path image_;
+  bool at_rest_ = false;
 };
 
 class ScriptStage final : public stage::Stage {
@@ -218,12 +233,16 @@ std::uint64_t FakeMachines::virtual_size(const fs::path& image) {
   return 4ULL << 30;
 }
 void FakeMachines::check_image(const fs::path& image) {
-  if (!open.empty()) throw std::logic_error("checked while it is open");
+  const bool elsewhere = open == std::set<std::string>{"guest"} && guest_disk != image;
+  if (!open.empty() && !elsewhere) throw std::logic_error("checked while it is open");
   if (!disks_are_whole) throw base::Error("the disk '" + image.string() + "' is damaged");
 }
 void FakeMachines::make_overlay(const fs::path& overlay, const std::string& backing, std::uint64_t size) {
   // As the real one would, later: the parent is where the child will look for it.
-  if (!fs::exists(overlay.parent_path() / backing)) throw std::logic_error("no parent at " + backing);
+  // A layer in the making lies in tmp/ under the name it will have.
+  const auto id = fs::path(backing).parent_path().filename();
+  if (!fs::exists(overlay.parent_path() / backing) && !fs::exists(overlay.parent_path().parent_path() / id))
+    throw std::logic_error("no parent at " + backing);
   log.push_back("overlay");
   host::write_file(overlay, fmt::format("backing {} {}\n", backing, size));
 }

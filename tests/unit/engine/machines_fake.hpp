@@ -55,6 +55,8 @@ class FakeMachines final : public Machines {
   bool healthy = true;           // the next proof
   bool disks_are_whole = true;
   bool saves = true, resumes = true;  // what is asked of a settled guest
+  std::string unrest;                 // why a guest does not come to rest; "": it does
+  std::filesystem::path guest_disk;   // of the guest that is open
   std::string qemu = "qemu 7.2";
   std::set<std::string> boot_names = {"vmlinuz-6.1.0-9-cloud", "initrd.img-6.1.0-9-cloud"};
   std::string fstab = "LABEL=cloudimg-rootfs / ext4 defaults 0 1\n";

@@ -1,0 +1,138 @@
+#include "image/rest.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <map>
+#include <set>
+
+#include "base/text.hpp"
+
+namespace kiln::image {
+namespace {
+
+// At jobs, 0.3 s and a command or two apart: more than the 90 s that systemd gives a service.
+constexpr int looks = 300;
+
+host::Finished ask(System& guest, std::vector<std::string> argv, const char* purpose) {
+  Exec exec;
+  exec.argv = std::move(argv);
+  exec.purpose = purpose;
+  return guest.run(exec);
+}
+
+std::vector<std::string> words(const std::string& line) {
+  std::vector<std::string> all = base::split(line, ' ');
+  std::erase(all, "");
+  return all;
+}
+
+// Units that systemd has yet to start or stop.
+std::vector<std::string> queued(System& guest) {
+  std::vector<std::string> units;
+  const auto jobs =
+      ask(guest, {"systemctl", "list-jobs", "--no-legend", "--plain"}, "looking at systemd's jobs");
+  for (const auto& line : base::lines(jobs.out)) {
+    // "90 nginx.service stop running"; without jobs old versions say "No jobs running."
+    const auto job = words(line);
+    if (job.size() >= 3 && job[1].find('.') != std::string::npos) units.push_back(job[1]);
+  }
+  return units;
+}
+
+// Numbers of the devices below what is mounted from a disk, as stat prints them.
+std::set<std::string> disk_devices(System& guest) {
+  std::vector<std::string> argv = {"stat", "-c", "%d", "--"};
+  for (const auto& line : base::lines(ask(guest, {"cat", "/proc/mounts"}, "looking at mounts").out)) {
+    const auto mount = words(line);
+    // Names with a space or such are octal there: those are not looked at.
+    if (mount.size() > 2 && mount[0].starts_with("/dev/")) argv.push_back(mount[1]);
+  }
+  const auto numbers = base::lines(ask(guest, std::move(argv), "looking at mounts").out);
+  return {numbers.begin(), numbers.end()};
+}
+
+// Processes that hold a file of the disk that has no name any more, open or mapped; what one of them is. A
+// process or descriptor that goes while it is looked at is no news, so the tools' status is not either.
+std::map<std::string, std::string> holders(System& guest, const std::set<std::string>& devices) {
+  std::vector<std::string> argv = {"find", "-L"};
+  for (const auto& pid :
+       base::lines(ask(guest, {"find", "/proc", "-mindepth", "1", "-maxdepth", "1", "-name", "[0-9]*"},
+                       "listing processes")
+                       .out)) {
+    argv.push_back(pid + "/fd");
+    argv.push_back(pid + "/map_files");
+  }
+  for (const char* word :
+       {"-mindepth", "1", "-maxdepth", "1", "-type", "f", "-links", "0", "-printf", "%D %p\n"})
+    argv.emplace_back(word);
+  std::map<std::string, std::string> all;
+  for (const auto& line : base::lines(ask(guest, std::move(argv), "looking for deleted files in use").out)) {
+    const auto found = words(line);
+    if (found.size() != 2 || !devices.contains(found[0])) continue;
+    const auto path = base::split(found[1], '/');  // "", proc, pid, ...
+    if (path.size() < 4 || all.contains(path[2])) continue;
+    all[path[2]] =
+        std::string(base::trim(ask(guest, {"cat", "/proc/" + path[2] + "/comm"}, "naming a process").out));
+  }
+  return all;
+}
+
+// The service a process belongs to; "" for none.
+std::string service_of(System& guest, const std::string& pid) {
+  for (const auto& line :
+       base::lines(ask(guest, {"cat", "/proc/" + pid + "/cgroup"}, "finding a process's service").out)) {
+    if (!line.starts_with("0::") && line.find(":name=systemd:") == std::string::npos) continue;
+    for (const auto& part : base::split(line, '/'))
+      if (part.ends_with(".service")) return part;
+  }
+  return {};
+}
+
+}  // namespace
+
+std::vector<std::string> bring_to_rest(System& guest, const std::function<void(std::string_view)>& on_doing) {
+  on_doing("stopping services");
+  const auto stopped =
+      ask(guest, {"systemctl", "isolate", std::string(rest_target)}, "stopping services before a cut");
+  if (!stopped.ok())
+    return {"services do not stop: " + std::string(base::trim(base::last_lines(stopped.err, 1)))};
+  // isolate waits for what it starts, not for what it stops.
+  for (int look = 0;; ++look) {
+    const auto units = queued(guest);
+    if (units.empty()) break;
+    if (look == looks) return {"these do not stop: " + base::join(units, ", ")};
+    ask(guest, {"sleep", "0.3"}, "waiting for services to stop");
+  }
+
+  const auto devices = disk_devices(guest);
+  std::map<std::string, std::string> left;
+  // What is replaced while it runs goes on with the old file: systemd itself, the journal, udev.
+  constexpr int rounds = 2;
+  for (int round = 0; round <= rounds; ++round) {
+    left = holders(guest, devices);
+    if (left.empty() || round == rounds) break;
+    on_doing("renewing processes that hold deleted files");
+    std::set<std::string> services;
+    for (const auto& [pid, name] : left) {
+      if (pid == "1")
+        ask(guest, {"systemctl", "daemon-reexec"}, "renewing systemd");
+      else if (auto service = service_of(guest, pid); !service.empty())
+        services.insert(std::move(service));
+    }
+    for (const auto& service : services) ask(guest, {"systemctl", "restart", service}, "renewing a service");
+  }
+  std::vector<std::string> why;
+  why.reserve(left.size());
+  for (const auto& [pid, name] : left)
+    why.push_back(fmt::format("{} (process {}) holds a deleted file", name, pid));
+  return why;
+}
+
+void wake_from_rest(System& guest) {
+  Exec exec;
+  exec.argv = {"systemctl", "isolate", "default.target"};
+  exec.purpose = "starting services after a cut";
+  guest.run(exec);  // what does not start is told by the state of the system, as after a boot
+}
+
+}  // namespace kiln::image
