@@ -39,6 +39,22 @@ std::vector<std::string> queued(System& guest) {
   return units;
 }
 
+// What runs on although no more than the basic system was asked for, and has no part in the cut: a shutdown
+// would stop it and take its private /tmp away.
+std::vector<std::string> running_on(System& guest) {
+  static const std::set<std::string> needed = {"systemd-journald.service", "systemd-udevd.service",
+                                               "kiln-agent.service"};
+  std::vector<std::string> services;
+  const auto units =
+      ask(guest, {"systemctl", "list-units", "--type=service", "--state=running", "--no-legend", "--plain"},
+          "looking for services that run on");
+  for (const auto& line : base::lines(units.out)) {
+    const auto unit = words(line);
+    if (!unit.empty() && !needed.contains(unit[0])) services.push_back(unit[0]);
+  }
+  return services;
+}
+
 // Numbers of the devices below what is mounted from a disk, as stat prints them.
 std::set<std::string> disk_devices(System& guest) {
   std::vector<std::string> argv = {"stat", "-c", "%d", "--"};
@@ -102,6 +118,11 @@ std::vector<std::string> bring_to_rest(System& guest, const std::function<void(s
     if (units.empty()) break;
     if (look == looks) return {"these do not stop: " + base::join(units, ", ")};
     ask(guest, {"sleep", "0.3"}, "waiting for services to stop");
+  }
+  if (auto services = running_on(guest); !services.empty()) {
+    std::vector<std::string> argv = {"systemctl", "stop"};
+    argv.insert(argv.end(), services.begin(), services.end());
+    ask(guest, std::move(argv), "stopping services before a cut");
   }
 
   const auto devices = disk_devices(guest);

@@ -21,9 +21,13 @@ class Busy : public System {
   host::Finished run(const Exec& exec, const host::OnOutput&) override {
     const auto& argv = exec.argv;
     const std::string line = base::shell_line(argv);
-    if (line == "systemctl list-jobs --no-legend --plain")
-      return fakes::printed(jobs > 0 && jobs-- > 0 ? "90 postgresql@15-main.service stop running\n"
-                                                   : "No jobs running.\n");
+    if (line == "systemctl list-jobs --no-legend --plain") {
+      if (jobs == 0) return fakes::printed("No jobs running.\n");
+      --jobs;
+      return fakes::printed("90 postgresql@15-main.service stop running\n");
+    }
+    if (argv.size() > 1 && argv[1] == "list-units")
+      return fakes::printed("kiln-agent.service loaded active running Runs\n" + running);
     if (argv[0] == "sleep") return fakes::printed("");
     if (argv[0] == "systemctl") said.push_back(line);
     if (line == "systemctl isolate kiln-rest.target" && !isolates) return fakes::failed(1, "no such job\n");
@@ -54,6 +58,7 @@ class Busy : public System {
   std::vector<std::string> said;  // to systemd
   std::map<std::string, std::string> held;
   bool isolates = true;
+  std::string running;
   int jobs = 0;  // looks that find a service which is still being stopped
 };
 
@@ -61,6 +66,18 @@ TEST(Rest, services_are_stopped_and_nothing_else_is_done_when_no_file_is_held) {
   Busy guest;
   EXPECT_THAT(bring_to_rest(guest, [](std::string_view) {}), IsEmpty());
   EXPECT_THAT(guest.said, ElementsAre("systemctl isolate kiln-rest.target"));
+}
+
+TEST(Rest, services_of_the_basic_system_are_stopped_but_for_journal_and_udev) {
+  Busy guest;
+  guest.running =
+      "systemd-journald.service loaded active running Journal\n"
+      "systemd-udevd.service loaded active running udev\n"
+      "systemd-resolved.service loaded active running Names\n"
+      "systemd-timesyncd.service loaded active running Time\n";
+  EXPECT_THAT(bring_to_rest(guest, [](std::string_view) {}), IsEmpty());
+  EXPECT_THAT(guest.said, ElementsAre("systemctl isolate kiln-rest.target",
+                                      "systemctl stop systemd-resolved.service systemd-timesyncd.service"));
 }
 
 TEST(Rest, what_holds_a_deleted_file_is_renewed) {
