@@ -18,11 +18,13 @@
 #include "base/text.hpp"
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
+#include "host/download.hpp"
 #include "host/fd.hpp"
 #include "host/io_error.hpp"
 #include "host/temp_dir.hpp"
 #include "image/deb_cache.hpp"
 #include "image/disk.hpp"
+#include "image/list_cache.hpp"
 #include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
 #include "stage/workspace.hpp"
@@ -192,16 +194,12 @@ constexpr std::array links = {
 };
 
 // Made by packages while they were installed, and no two machines may share them; or of no use.
-const std::vector<std::string> left_out = {"etc/ssh/ssh_host_rsa_key",
-                                           "etc/ssh/ssh_host_rsa_key.pub",
-                                           "etc/ssh/ssh_host_ecdsa_key",
-                                           "etc/ssh/ssh_host_ecdsa_key.pub",
-                                           "etc/ssh/ssh_host_ed25519_key",
-                                           "etc/ssh/ssh_host_ed25519_key.pub",
-                                           "var/lib/systemd/random-seed",
-                                           "var/lib/dbus/machine-id",
-                                           "initrd.img.old",
-                                           "vmlinuz.old"};
+const std::vector<std::string> left_out = {
+    "etc/ssh/ssh_host_rsa_key", "etc/ssh/ssh_host_rsa_key.pub", "etc/ssh/ssh_host_ecdsa_key",
+    "etc/ssh/ssh_host_ecdsa_key.pub", "etc/ssh/ssh_host_ed25519_key", "etc/ssh/ssh_host_ed25519_key.pub",
+    "var/lib/systemd/random-seed", "var/lib/dbus/machine-id", "initrd.img.old", "vmlinuz.old",
+    // mmdebstrap's, of options that are of the build
+    "etc/apt/apt.conf.d/99mmdebstrap"};
 
 host::Member folder(std::string path) {
   host::Member member;
@@ -255,6 +253,19 @@ void write_packages(const fs::path& tar, const fs::path& from) {
     host::Member member;
     member.path = "var/cache/apt/archives/" + file.filename().string();
     member.source = file;
+    members.push_back(std::move(member));
+  }
+  host::write_archive(tar, host::Format::tar, members);
+}
+
+// The lists that mmdebstrap left, as a set to keep.
+void write_lists(const fs::path& tar, const fs::path& from) {
+  std::vector<host::Member> members;
+  for (const auto& entry : fs::directory_iterator(from)) {
+    if (!entry.is_regular_file() || !image::is_kept_list(entry.path().filename().string())) continue;
+    host::Member member;
+    member.path = entry.path().filename();
+    member.source = entry.path();
     members.push_back(std::move(member));
   }
   host::write_archive(tar, host::Format::tar, members);
@@ -334,6 +345,15 @@ class OpenFolder {
   host::Fd lock_;
 };
 
+// How apt begins to say that it could not fetch a URL.
+constexpr std::string_view not_fetched = "E: Failed to fetch ";
+
+// "nano_7.2-1_amd64.deb" of "http://HOST/pool/n/nano/nano_7.2-1_amd64.deb  why".
+std::string file_of(std::string_view line) {
+  const std::string_view url = line.substr(0, line.find(' '));
+  return std::string(url.substr(url.rfind('/') + 1));
+}
+
 class BaseDebian : public stage::Stage {
  public:
   explicit BaseDebian(stage::Options given) : options_(std::move(given)) {}
@@ -361,7 +381,13 @@ class BaseDebian : public stage::Stage {
     image::Compose compose;
     (root ? compose.tree : compose.tar) = system;
     compose.size = static_cast<std::uint64_t>(options_.number("size"));
-    compose.uuid = uuid_of(record(work));
+    const std::string told = record(work);
+    compose.uuid = uuid_of(told);
+    if (!work.offline()) {
+      const fs::path lists = scratch / "lists.tar";
+      write_lists(lists, scratch / "lists");
+      image::ListCache(work.package_cache("lists")).keep(sources(), told, lists, work.host().now());
+    }
     compose.without = left_out;
     compose.scratch = scratch / "compose";
     const fs::path raw = scratch / "disk.raw";
@@ -371,6 +397,23 @@ class BaseDebian : public stage::Stage {
   }
 
  private:
+  // What decides which lists there are.
+  [[nodiscard]] std::string sources() const {
+    return fmt::format("mmdebstrap {} '{}' {}", options_.text("suite"), options_.text("mirror"),
+                       base::join(options_.texts("components"), ","));
+  }
+
+  // Has mmdebstrap's apt, outside and inside the chroot, ask nothing but the lists and packages kept.
+  void keep_offline(stage::Workspace& work, host::Command& command, const fs::path& kept) const {
+    const fs::path tar = work.scratch() / "kept.tar";
+    const auto when = image::ListCache(work.package_cache("lists")).take(sources(), tar);
+    if (!when) throw host::not_kept(fmt::format("the package lists of {}", options_.text("suite")));
+    work.resolved_at(*when);
+    image::serve_lists(tar, kept);
+    command.add({fmt::format("--aptopt=Dir::Bin::Methods \"{}/\"", (kept / "methods").string()),
+                 "--aptopt=Acquire::Check-Valid-Until \"false\"", "--aptopt=Acquire::Retries \"0\""});
+  }
+
   void bootstrap(stage::Workspace& work, const fs::path& to) const {
     const fs::path scratch = work.scratch();
     image::DebCache debs(work.package_cache("debs"), scratch / "debs");
@@ -393,6 +436,16 @@ class BaseDebian : public stage::Stage {
                           // Packages that were fetched before are offered to apt, which leaves them there.
                           "--skip=download/empty,essential/unlink"};
     if (options_.has("keyring")) command.add({"--keyring=" + work.input(options_.path("keyring")).string()});
+    // A mirror of this machine's own files is not elsewhere.
+    const bool offline = work.offline() && !options_.text("mirror").starts_with("file:");
+    std::optional<OpenFolder> folder;
+    if (work.host().root) {
+      command.env["TMPDIR"] = keep_traces_in(scratch);
+    } else {
+      folder.emplace(work.host());
+      command.env["TMPDIR"] = folder->path().string();
+    }
+    if (offline) keep_offline(work, command, (folder ? folder->path() : scratch) / "kept");
     // Hooks that mmdebstrap itself carries out: no shell runs.
     command.add({hook("setup", {"tar-in", (scratch / "packages.tar").string(), "/"}),
                  hook("essential", {"tar-in", (scratch / "settings.tar").string(), "/"}),
@@ -405,24 +458,25 @@ class BaseDebian : public stage::Stage {
     if (options_.has("mirror")) command.add({options_.text("mirror")});
     command.env["SOURCE_DATE_EPOCH"] = std::string(source_date);
     command.env["LC_ALL"] = "C.UTF-8";
-    std::optional<OpenFolder> folder;
-    if (work.host().root) {
-      command.env["TMPDIR"] = keep_traces_in(scratch);
-    } else {
-      folder.emplace(work.host());
-      command.env["TMPDIR"] = folder->path().string();
-    }
     command.timeout = work.step_limit();
     command.purpose = "composing the base system";
 
+    std::vector<std::string> missing;
     target::Lines lines([&](std::string_view line) {
       work.observer().output(line);
+      if (line.starts_with(not_fetched)) missing.push_back(file_of(line.substr(not_fetched.size())));
       if (line.starts_with("I: ")) work.observer().doing(line.substr(3));
     });
-    host::require(*work.host().runner, command, [&](host::Stream, std::string_view piece) {
-      work.log(piece);
-      lines.add(piece);
-    });
+    try {
+      host::require(*work.host().runner, command, [&](host::Stream, std::string_view piece) {
+        work.log(piece);
+        lines.add(piece);
+      });
+    } catch (const base::Error& error) {
+      lines.finish();
+      if (!offline || missing.empty()) throw;
+      throw host::not_kept(host::some_of(missing)).detail(error.detail_text());
+    }
     lines.finish();
     fs::remove(scratch / "packages.tar");
     debs.keep_new();

@@ -82,7 +82,8 @@ class Packages : public stage::Stage {
     }
 
     image::System& system = work.system();
-    target::Apt apt(system);
+    target::Apt apt(system, {work.package_cache("lists"), work.package_cache("debs"), work.scratch(),
+                             work.host().now(), work.offline()});
     target::Lines lines([&](std::string_view line) {
       work.observer().output(line);
       if (const std::string doing = target::progress(line); !doing.empty()) work.observer().doing(doing);
@@ -92,8 +93,9 @@ class Packages : public stage::Stage {
       lines.add(piece);
     };
     if (system.booted()) hold_daemons(system);
-    work.observer().doing("refreshing the package lists");
-    apt.update(on_output);
+    work.observer().doing(work.offline() ? "bringing the kept package lists in"
+                                         : "refreshing the package lists");
+    if (const auto when = apt.update(on_output)) work.resolved_at(*when);
     for (const std::string& release : apt.releases()) work.resolved("release " + release);
     const std::map<std::string, std::string> before = apt.installed();
     install(apt, names, wanted, on_output);

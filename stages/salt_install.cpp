@@ -10,6 +10,7 @@
 #include "base/text.hpp"
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
+#include "host/download.hpp"
 #include "host/temp_dir.hpp"
 #include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
@@ -141,6 +142,12 @@ class SaltInstall : public stage::Stage {
     std::vector<target::Requirement> missing;
     for (const target::Requirement& one : wanted) {
       if (!find_cached(cache, one)) missing.push_back(one);
+    }
+    if (!missing.empty() && work.offline()) {
+      std::vector<std::string> names;
+      names.reserve(missing.size());
+      for (const target::Requirement& one : missing) names.push_back(one.name + " " + one.version);
+      throw host::not_kept("the Python packages " + host::some_of(names)).at(missing.front().where);
     }
     if (!missing.empty()) {
       work.observer().doing(fmt::format("fetching {} Python packages", missing.size()));

@@ -50,6 +50,7 @@ constexpr const char* kBuildExamples =
     "  kiln build ecs-bookworm\n"
     "  kiln build --output /srv/images --accel tcg ./dev.yml\n"
     "  kiln build --from salt_highstate ecs-bookworm\n"
+    "  kiln build --offline ecs-bookworm\n"
     "\n"
     "Runs what the store lacks, boots the exported file, and publishes it when it is proven: PROFILE.qcow2,\n"
     "image.json, junit.xml, console.log, screen.png and report.html in ./out/PROFILE.";
@@ -122,7 +123,7 @@ struct Raw {
   std::string store, output, until, from, accel = "auto", events, timeout, profile, firmware, action,
                                           max_size;
   bool json = false, quiet = false, no_boot = false, rootless = false, no_cache = false, cold_boot = false,
-       shell = false, schema = false, markdown = false;
+       offline = false, shell = false, schema = false, markdown = false;
   std::vector<std::string> arguments;
 };
 
@@ -251,6 +252,7 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
   if (on({"build"})) {
     verb.add_flag("--cold-boot", raw.cold_boot,
                   "boot every build guest, although one that has settled is kept");
+    verb.add_flag("--offline", raw.offline, "fetch nothing; what the store lacks of downloads is an error");
     verb.add_flag("--no-boot", raw.no_boot, "publish without a proof; image.json says so");
     verb.add_flag("--rootless", raw.rootless,
                   "mount nothing and enter no sandbox, also as root, but for composing a base");
@@ -363,6 +365,7 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
   if (!raw.timeout.empty()) call.timeout = seconds(raw.timeout);
   call.quiet = raw.quiet;
   call.boot = !raw.no_boot;
+  call.offline = raw.offline;
   call.settled = !raw.cold_boot;
   call.native = !raw.rootless;
   call.version = KILN_VERSION;

@@ -121,6 +121,7 @@ int build_all(const Invocation& call, stage::Observer& observer) {
     options.accel = call.accel;
     options.timeout = call.timeout;
     options.boot = call.boot;
+    options.offline = call.offline;
     options.native = call.native;
     options.settled = call.settled;
     options.kiln_version = call.version;

@@ -55,6 +55,7 @@ struct Invocation {
   bool json = false;
   bool quiet = false;
   bool boot = true;
+  bool offline = false;   // build: fetch nothing
   bool settled = true;    // false: --cold-boot
   bool native = true;     // false: --rootless, do nothing that only root may
   bool shell = false;     // boot: a shell in the image instead of the checks

@@ -116,7 +116,7 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
   report.profile = plan.profile.name;
 
   const std::size_t end = plan::steps_until(plan, options.until);
-  const Rules rules{plan::step_from(plan, options.from), host.now()};
+  const Rules rules{plan::step_from(plan, options.from), host.now(), !options.offline};
   auto found = look_up(plan, keys, store, rules);
   const bool runs = std::any_of(found.begin(), found.begin() + static_cast<std::ptrdiff_t>(end),
                                 [](const Found& one) { return !one.hit; });

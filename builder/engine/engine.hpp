@@ -26,6 +26,8 @@ struct BuildOptions {
   bool boot = true;                 // false: "unproven"
   // false: mount nothing and enter no sandbox although root may; what a host without root does.
   bool native = true;
+  // true: nothing is fetched, and nothing that a mirror served is too old; what the store lacks is an error.
+  bool offline = false;
   // Guests that have booted are kept and resumed; false: each is booted from cold.
   bool settled = true;
   std::string kiln_version;

@@ -1,5 +1,6 @@
 #include "engine/lookup.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -14,10 +15,15 @@ using stage::Kind;
 
 namespace {
 
-// What the step got of it is in the layer; a highstate that installed nothing depends on no mirror.
-bool asked_a_mirror(const cache::Layer& layer) {
+// When a mirror was asked for what is in the layer; nullopt when none was: a highstate that installed nothing
+// depends on none.
+std::optional<std::int64_t> asked_a_mirror(const cache::Layer& layer) {
   const auto info = nlohmann::json::parse(layer.info, nullptr, false);
-  return info.is_object() && info.contains("resolved") && !info["resolved"].empty();
+  if (!info.is_object() || !info.contains("resolved") || info["resolved"].empty()) return std::nullopt;
+  // Older than the layer when that was made offline.
+  const auto at = info.find("resolved_at");
+  return at != info.end() && at->is_number_integer() ? std::min(at->get<std::int64_t>(), layer.built)
+                                                     : layer.built;
 }
 
 constexpr std::int64_t kDay = 86'400;
@@ -44,9 +50,10 @@ std::optional<cache::Layer> find_layer(const plan::Plan& plan, const std::vector
     return std::nullopt;
   }
   auto layer = store.find_layer(keys[index].key, parent, why);
-  if (!layer || !plan.steps[index].type->resolves || !plan.profile.fresh || !asked_a_mirror(*layer))
-    return layer;
-  const std::int64_t age = rules.now - layer->built;
+  if (!layer || !plan.steps[index].type->resolves || !plan.profile.fresh || !rules.ages) return layer;
+  const auto asked = asked_a_mirror(*layer);
+  if (!asked) return layer;
+  const std::int64_t age = rules.now - *asked;
   if (age < 0 || age / kDay < *plan.profile.fresh) return layer;  // below 0: the clock was set back since
   const std::int64_t days = age / kDay;
   if (why != nullptr)

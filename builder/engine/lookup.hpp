@@ -16,6 +16,7 @@ namespace kiln::engine {
 struct Rules {
   std::size_t from = static_cast<std::size_t>(-1);  // place of the first step that is run whatever is there
   std::int64_t now = 0;                             // wall clock, seconds
+  bool ages = true;                                 // false: no mirror can be asked again anyway
 };
 
 struct Found {

@@ -201,12 +201,13 @@ cache::Layer run_image_step(Session& session, const plan::PlannedStep& step, con
     session.observer.doing("keeping the layer");
     if (fs::exists(entry.image())) session.machines.check_image(entry.image());
     const double seconds = std::max(0.0, session.host.elapsed() - begun);
-    const json info = {{"step", step.id},
-                       {"stage", step.type->name},
-                       {"profile", session.profile.name},
-                       {"kiln", session.options.kiln_version},
-                       {"tools", tool_versions(session, step)},
-                       {"resolved", work.resolved_lines()}};
+    json info = {{"step", step.id},
+                 {"stage", step.type->name},
+                 {"profile", session.profile.name},
+                 {"kiln", session.options.kiln_version},
+                 {"tools", tool_versions(session, step)},
+                 {"resolved", work.resolved_lines()}};
+    if (const auto then = work.resolved_then()) info["resolved_at"] = *then;
     auto layer = entry.commit(key.key, parent ? parent->id : "", seconds, info.dump());
     if (next) session.handover.emplace(*std::move(next));
     session.observer.step_ends(step.id, Observer::How::done, seconds, base::human_size(layer.size));

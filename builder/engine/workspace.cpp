@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
@@ -360,6 +361,10 @@ fs::path StepWorkspace::scratch_folder(std::string_view name) {
 fs::path StepWorkspace::blob(const std::string& url, const std::string& sha256) {
   const auto file = session_.store.blob(sha256);
   const auto lock = session_.store.lock_blob(sha256);
+  std::error_code ignored;
+  if (offline() && !url.starts_with("file:") &&
+      !(fs::is_regular_file(file, ignored) && base::sha256_file(file) == sha256))
+    throw host::not_kept(host::without_password(url));
   host::download(url, sha256, file,
                  [&](std::uint64_t done, std::uint64_t total) { observer_->bytes(url, done, total); });
   session_.store.used(file);

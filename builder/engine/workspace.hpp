@@ -129,6 +129,8 @@ class StepWorkspace final : public stage::Workspace {
   // Puts log, console, a picture of the display and what the step kept into `folder`.
   void leave_evidence(const std::filesystem::path& folder);
   [[nodiscard]] const std::vector<std::string>& resolved_lines() const { return resolved_; }
+  // When a mirror served that, if it was not now.
+  [[nodiscard]] std::optional<std::int64_t> resolved_then() const { return resolved_at_; }
 
   const host::Host& host() const override { return session_.host; }
   stage::Observer& observer() override;
@@ -137,11 +139,13 @@ class StepWorkspace final : public stage::Workspace {
   std::filesystem::path scratch() override;
   std::filesystem::path blob(const std::string& url, const std::string& sha256) override;
   std::filesystem::path package_cache(const std::string& kind) override;
+  bool offline() const override { return session_.options.offline; }
   std::filesystem::path new_disk() override;
   image::Files& files() override;
   image::System& system() override;
   image::System& guest() override;
   void resolved(const std::string& line) override;
+  void resolved_at(std::int64_t when) override { resolved_at_ = when; }
   void keep(const std::string& name, const std::string& content) override;
   void log(std::string_view text) override;
   std::filesystem::path image() override;
@@ -166,6 +170,7 @@ class StepWorkspace final : public stage::Workspace {
   Place place_;
   std::unique_ptr<LoggedObserver> observer_;
   std::vector<std::string> resolved_;
+  std::optional<std::int64_t> resolved_at_;
   std::vector<std::string> kept_;
   bool touched_ = false;  // the image may differ from its parent
 

@@ -28,16 +28,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A name and password in a URL are nobody's business but the server's.
-std::string without_password(const std::string& url) {
-  const std::size_t scheme = url.find("://");
-  if (scheme == std::string::npos) return base::printable(url);
-  const std::size_t begin = scheme + 3;
-  const std::size_t at = url.substr(0, url.find_first_of("/?#", begin)).rfind('@');
-  return base::printable(at == std::string::npos || at < begin ? url
-                                                               : url.substr(0, begin) + url.substr(at + 1));
-}
-
 // The file a transfer goes to, locked, so that two builds that want the same bytes do not write over each
 // other: the second waits and then finds them there.
 class Part {
@@ -218,6 +208,26 @@ base::Error failure(const std::string& url, const Outcome& outcome, const Part& 
 }
 
 }  // namespace
+
+std::string without_password(const std::string& url) {
+  const std::size_t scheme = url.find("://");
+  if (scheme == std::string::npos) return base::printable(url);
+  const std::size_t begin = scheme + 3;
+  const std::size_t at = url.substr(0, url.find_first_of("/?#", begin)).rfind('@');
+  return base::printable(at == std::string::npos || at < begin ? url
+                                                               : url.substr(0, begin) + url.substr(at + 1));
+}
+
+std::string some_of(const std::vector<std::string>& names) {
+  constexpr std::size_t few = 5;
+  if (names.size() <= few + 1) return base::join(names, ", ");
+  return fmt::format("{} and {} more", base::join({names.data(), few}, ", "), names.size() - few);
+}
+
+base::Error not_kept(const std::string& what) {
+  return base::Error("--offline: the store does not keep " + what)
+      .hint("build once without --offline, which fetches and keeps it");
+}
 
 void download(const std::string& url, const std::string& sha256, const fs::path& to,
               const OnBytes& on_bytes) {

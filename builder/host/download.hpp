@@ -6,6 +6,9 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
+
+#include "base/error.hpp"
 
 namespace kiln::host {
 
@@ -16,5 +19,12 @@ using OnBytes = std::function<void(std::uint64_t done, std::uint64_t total)>;  /
 // (HTTP status, both digests, both sizes), the next step.
 void download(const std::string& url, const std::string& sha256, const std::filesystem::path& to,
               const OnBytes& on_bytes = {});
+
+// The URL without a name and password, which are nobody's business but the server's, and printable.
+std::string without_password(const std::string& url);
+// What a build that may fetch nothing says when the store lacks `what`; the whole error but for where.
+base::Error not_kept(const std::string& what);
+// "a, b, c and 4 more", for it.
+std::string some_of(const std::vector<std::string>& names);
 
 }  // namespace kiln::host

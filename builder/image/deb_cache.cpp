@@ -1,10 +1,14 @@
 #include "image/deb_cache.hpp"
 
+#include <array>
 #include <cerrno>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
 
 #include "base/digest.hpp"
+#include "host/atomic_file.hpp"
 #include "host/host.hpp"
 #include "host/io_error.hpp"
 
@@ -43,6 +47,25 @@ void DebCache::keep_new() {
       throw host::io_error("keep", kept, errno);
     known_.insert(name);
   }
+}
+
+std::optional<fs::path> DebCache::find(const fs::path& cache, const std::string& name,
+                                       const std::string& sha256) {
+  fs::path file = cache / (sha256 + "_" + name);
+  if (!fs::is_regular_file(fs::symlink_status(file))) return std::nullopt;
+  if (base::sha256_file(file) != sha256) {
+    fs::remove(file);
+    return std::nullopt;
+  }
+  // As linking it would: its ctime says when it was used last.
+  const std::array<timespec, 2> times = {timespec{0, UTIME_NOW}, timespec{0, UTIME_OMIT}};
+  ::utimensat(AT_FDCWD, file.c_str(), times.data(), AT_SYMLINK_NOFOLLOW);
+  return file;
+}
+
+void DebCache::keep(const fs::path& cache, const std::string& name, const std::string& content) {
+  fs::create_directories(cache);
+  host::write_file(cache / (base::sha256(content) + "_" + name), content);
 }
 
 }  // namespace kiln::image

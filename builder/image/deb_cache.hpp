@@ -4,6 +4,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -17,6 +18,13 @@ class DebCache {
   // Keeps what was downloaded into the folder since. Two builds may do so at once.
   void keep_new();
   [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+
+  // One package of `cache` by its file name and digest, for where no folder can be lent; its file is read and
+  // dropped when it is damaged.
+  static std::optional<std::filesystem::path> find(const std::filesystem::path& cache,
+                                                   const std::string& name, const std::string& sha256);
+  // Keeps one, whose digest is of `content`.
+  static void keep(const std::filesystem::path& cache, const std::string& name, const std::string& content);
 
  private:
   std::filesystem::path cache_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -35,6 +36,10 @@ class Workspace {
   // verifies it first.
   virtual std::filesystem::path package_cache(const std::string& kind) = 0;
 
+  // Nothing may be fetched: what the step needs from elsewhere is in blob() and package_cache(), or an error
+  // (host::not_kept).
+  virtual bool offline() const = 0;
+
   // Base stages: where to leave the disk (a qcow2 without backing file, does not exist yet).
   virtual std::filesystem::path new_disk() = 0;
 
@@ -46,6 +51,8 @@ class Workspace {
   virtual image::System& guest() = 0;  // commands in the booted guest
   // Records what a mirror served (engine rule 4): "release <sha256> <suite>", "package nginx 1.22.1-9".
   virtual void resolved(const std::string& line) = 0;
+  // Says that it was served then, not now: the layer is as old as that.
+  virtual void resolved_at(std::int64_t when) = 0;
   // Structured results kept in the layer's log folder and copied to failed/ when the step fails
   // ("salt.json").
   virtual void keep(const std::string& name, const std::string& content) = 0;

@@ -4,8 +4,13 @@
 #include <array>
 #include <fmt/format.h>
 
+#include "base/digest.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "host/archive.hpp"
+#include "host/download.hpp"
+#include "image/deb_cache.hpp"
+#include "image/list_cache.hpp"
 #include "target/exec.hpp"
 
 namespace kiln::target {
@@ -34,6 +39,9 @@ std::vector<std::string> apt_get(std::initializer_list<std::string> words) {
   argv.insert(argv.end(), words);
   return argv;
 }
+
+constexpr std::string_view lists_folder = "/var/lib/apt/lists";
+constexpr std::string_view archives_folder = "/var/cache/apt/archives";
 
 constexpr std::string_view not_located = "Unable to locate package ";
 
@@ -66,6 +74,34 @@ class StandIns {
   image::System& system_;
 };
 
+// While one lives, kept lists lie in the image with a method that serves them; on the disk, since /run is
+// small and nothing may be executed there.
+class OfflineLists {
+ public:
+  OfflineLists(image::System& system, const std::filesystem::path& tar) : system_(system) {
+    system_.unpack(tar, folder + "/lists");
+    // With those that verify and unpack as they are.
+    system_.require(exec({"cp", "-r", "--symbolic-link", "/usr/lib/apt/methods", folder}, carrying));
+    for (const std::string_view name : image::network_methods)
+      system_.write(methods() + std::string(name), std::string(image::offline_method), 0755);
+  }
+  OfflineLists(const OfflineLists&) = delete;
+  OfflineLists& operator=(const OfflineLists&) = delete;
+  ~OfflineLists() {
+    try {
+      system_.run(exec({"rm", "-rf", "--", folder}, carrying));
+    } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch)
+      // The guest is lost, and the layer with it.
+    }
+  }
+  static std::string methods() { return folder + "/methods/"; }
+
+ private:
+  static inline const std::string folder = "/var/lib/apt/kiln-offline";
+  static constexpr const char* carrying = "bringing the kept package lists in";
+  image::System& system_;
+};
+
 // The lines in which apt-get says why, without the "E: ".
 std::vector<std::string> reasons(std::string_view output) {
   std::vector<std::string> result;
@@ -73,6 +109,16 @@ std::vector<std::string> reasons(std::string_view output) {
     if (line.starts_with("E: ")) result.push_back(line.substr(3));
   }
   return result;
+}
+
+void run_update(image::System& system, const image::Exec& command, const host::OnOutput& on_output) {
+  const host::Finished done = system.run(command, on_output);
+  if (done.ok()) return;
+  const std::vector<std::string> why = reasons(done.err);
+  throw base::Error(
+      fmt::format("apt-get update ended with {}{}", done.how(), why.empty() ? "" : ": " + why.front()))
+      .hint("look at the image's /etc/apt/sources.list and at this machine's network")
+      .detail(base::last_lines(done.err.empty() ? done.out : done.err, 30));
 }
 
 }  // namespace
@@ -122,29 +168,191 @@ std::vector<Listed> read_package_list(std::string_view text, const std::string& 
   return result;
 }
 
-void Apt::update(const host::OnOutput& on_output) {
+std::vector<Wanted> read_uris(std::string_view output) {
+  std::vector<Wanted> result;
+  for (const std::string& line : base::lines(output)) {
+    // 'URL' FILE SIZE SHA256:DIGEST
+    const std::vector<std::string> words = base::split(line, ' ');
+    constexpr std::string_view kind = "SHA256:";
+    if (words.size() != 4 || !words[0].starts_with('\'') || !words[3].starts_with(kind)) continue;
+    Wanted one{words[1], words[3].substr(kind.size())};
+    const bool plain = one.file.ends_with(".deb") && one.file.find('/') == std::string::npos &&
+                       !one.file.starts_with('.') && !one.file.starts_with('-');
+    if (plain && base::is_sha256(one.sha256)) result.push_back(std::move(one));
+  }
+  return result;
+}
+
+std::string Apt::sources() {
+  const host::Finished files = system_.run(
+      exec({"find", "-L", "/etc/apt/sources.list", "/etc/apt/sources.list.d", "-maxdepth", "1", "-type", "f",
+            "(", "-name", "*.list", "-o", "-name", "*.sources", ")", "-exec", "sha256sum", "{}", "+"},
+           "looking at the package sources"));
+  std::vector<std::string> lines = base::lines(files.out);
+  std::sort(lines.begin(), lines.end());
+  for (const char* which : {"--print-architecture", "--print-foreign-architectures"}) {
+    const host::Finished said = system_.run(exec({"dpkg", which}, "asking for the architecture"));
+    lines.push_back(fmt::format("{} {}", which, base::join(base::lines(said.out), " ")));
+  }
+  return base::join(lines, "\n");
+}
+
+void Apt::keep_lists(const std::string& sources) {
+  const image::ListCache cache(kept_->lists);
+  const std::string now = base::join(releases(), "\n");
+  // What is there already need not pass through a guest's slow door.
+  if (cache.refreshed(sources, now, kept_->now)) return;
+  image::Exec names =
+      exec({"find", std::string(lists_folder), "-maxdepth", "1", "-type", "f", "-printf", "%f\\n"},
+           "looking at the package lists");
+  image::Exec command =
+      exec({"tar", "--create", "--directory", std::string(lists_folder), "--file", "-", "--"},
+           "keeping the package lists");
+  for (const std::string& name : base::lines(system_.require(names).out)) {
+    if (image::is_kept_list(name)) command.argv.push_back(name);
+  }
+  if (command.argv.back() == "--") return;
+  command.output_file = kept_->scratch / "lists.tar";
+  system_.require(command);
+  cache.keep(sources, now, command.output_file, kept_->now);
+}
+
+std::optional<std::int64_t> Apt::update(const host::OnOutput& on_output) {
   image::Exec command = exec(apt_get({"update"}), "refreshing the package lists", quiet());
-  const host::Finished done = system_.run(command, on_output);
-  if (done.ok()) return;
-  const std::vector<std::string> why = reasons(done.err);
-  throw base::Error(
-      fmt::format("apt-get update ended with {}{}", done.how(), why.empty() ? "" : ": " + why.front()))
-      .hint("look at the image's /etc/apt/sources.list and at this machine's network")
-      .detail(base::last_lines(done.err.empty() ? done.out : done.err, 30));
+  if (!kept_) {
+    run_update(system_, command, on_output);
+    return std::nullopt;
+  }
+  const std::string which = sources();
+  if (!kept_->offline) {
+    // As they are digested in the release files, whatever the image's apt is told.
+    command.argv.insert(command.argv.end(), {"-o", "Acquire::GzipIndexes=false"});
+    run_update(system_, command, on_output);
+    keep_lists(which);
+    return std::nullopt;
+  }
+  const std::filesystem::path tar = kept_->scratch / "lists.tar";
+  const auto when = image::ListCache(kept_->lists).take(which, tar);
+  if (!when) throw host::not_kept("the package lists of the image's sources");
+  const OfflineLists served(system_, tar);
+  const auto option = [&](std::string text) {
+    command.argv.insert(command.argv.end(), {"-o", std::move(text)});
+  };
+  option("Dir::Bin::Methods=" + OfflineLists::methods());
+  // How old they may be is the profile's affair.
+  option("Acquire::Check-Valid-Until=false");
+  option("Acquire::GzipIndexes=false");
+  option("Acquire::Languages=none");
+  option("Acquire::Retries=0");
+  run_update(system_, command, on_output);
+  return when;
+}
+
+void Apt::carry_in(std::vector<Wanted>& wanted) {
+  std::vector<host::Member> members;
+  std::vector<Wanted> rest;
+  for (Wanted& one : wanted) {
+    const auto file = image::DebCache::find(kept_->debs, one.file, one.sha256);
+    if (!file) {
+      rest.push_back(std::move(one));
+      continue;
+    }
+    host::Member member;
+    member.path = one.file;
+    member.owner = member.group = "0";
+    member.source = *file;
+    members.push_back(std::move(member));
+  }
+  wanted = std::move(rest);
+  if (members.empty() || (kept_->offline && !wanted.empty())) return;
+  const std::filesystem::path tar = kept_->scratch / "debs.tar";
+  host::write_archive(tar, host::Format::tar, members);
+  system_.unpack(tar, std::string(archives_folder));
+  std::filesystem::remove(tar);
+}
+
+void Apt::drop_wrong(std::vector<Wanted>& wanted) {
+  if (wanted.empty()) return;
+  // apt itself looks at no more than the size of a file that is there.
+  image::Exec sums = exec({"sha256sum", "--"}, "looking at the kept packages");
+  for (const Wanted& one : wanted) sums.argv.push_back(fmt::format("{}/{}", archives_folder, one.file));
+  std::map<std::string, std::string> there;
+  for (const std::string& line : base::lines(system_.run(sums).out)) {
+    const std::size_t slash = line.rfind('/');
+    if (slash != std::string::npos) there.emplace(line.substr(slash + 1), line.substr(0, line.find(' ')));
+  }
+  image::Exec drop = exec({"rm", "-f", "--"}, "removing packages that are not what the lists say");
+  const std::size_t none = drop.argv.size();
+  std::erase_if(wanted, [&](const Wanted& one) {
+    const auto found = there.find(one.file);
+    if (found == there.end()) return false;
+    if (found->second == one.sha256) return true;
+    drop.argv.push_back(fmt::format("{}/{}", archives_folder, one.file));
+    return false;
+  });
+  if (drop.argv.size() > none) system_.require(drop);
+}
+
+std::vector<Wanted> Apt::offer(const std::vector<std::string>& packages, bool recommends) {
+  image::Exec ask = exec(apt_get({"install", recommends ? "--install-recommends" : "--no-install-recommends",
+                                  "--print-uris", "-o", "Acquire::ForceHash=SHA256",
+                                  // All it wants, also what lies in the folder of archives.
+                                  "-o", "Dir::Cache::Archives=/nonexistent/"}),
+                         "asking which packages are wanted", quiet());
+  ask.argv.insert(ask.argv.end(), packages.begin(), packages.end());
+  const host::Finished said = system_.run(ask);
+  if (!said.ok()) return {};  // installing them says why
+  std::vector<Wanted> wanted = read_uris(said.out);
+  if (system_.booted())
+    carry_in(wanted);
+  else
+    drop_wrong(wanted);
+  if (kept_->offline && !wanted.empty()) {
+    std::vector<std::string> names;
+    names.reserve(wanted.size());
+    for (const Wanted& one : wanted) names.push_back(one.file);
+    throw host::not_kept(host::some_of(names));
+  }
+  return wanted;
+}
+
+void Apt::carry_out(const std::vector<Wanted>& fetched) {
+  if (fetched.empty()) return;
+  image::Exec command =
+      exec({"tar", "--create", "--directory", std::string(archives_folder), "--file", "-", "--"},
+           "keeping the packages");
+  for (const Wanted& one : fetched) command.argv.push_back(one.file);
+  command.output_file = kept_->scratch / "debs.tar";
+  // Some may be gone: an image can tell its apt to keep none.
+  system_.run(command);
+  host::read_archive(
+      command.output_file, [&](const host::Member& member, const std::function<std::string()>& read) {
+        const auto known = std::find_if(fetched.begin(), fetched.end(), [&](const Wanted& one) {
+          return one.file == member.path && member.kind == 'f';
+        });
+        if (known == fetched.end()) return;
+        const std::string content = read();
+        if (base::sha256(content) == known->sha256) image::DebCache::keep(kept_->debs, known->file, content);
+      });
+  std::filesystem::remove(command.output_file);
 }
 
 void Apt::install(const std::vector<std::string>& packages, bool recommends,
                   const host::OnOutput& on_output) {
   if (packages.empty()) return;
+  std::vector<Wanted> fetched;
+  if (kept_) fetched = offer(packages, recommends);
   image::Exec command =
       exec(apt_get({"install", recommends ? "--install-recommends" : "--no-install-recommends"}),
            "installing packages", quiet());
+  if (kept_ && kept_->offline) command.argv.emplace_back("--no-download");
   command.argv.insert(command.argv.end(), packages.begin(), packages.end());
   const host::Finished done = [&] {
     const StandIns stand_ins(system_, command);
     return system_.run(command, on_output);
   }();
   if (done.ok()) {
+    if (system_.booted()) carry_out(fetched);
     // Old versions of apt do not know Pattern-Only and would have installed whatever the expression finds.
     for (const std::string& line : base::lines(done.out)) {
       if (line.starts_with("Note, selecting") && line.find(" for regex ") != std::string::npos) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/text.hpp"
+#include "host/archive.hpp"
 
 namespace kiln::fakes {
 
@@ -165,6 +166,16 @@ fs::path TempTree::link(const std::string& path, const std::string& target) {
   fs::create_directories(full.parent_path());
   fs::create_symlink(target, full);
   return full;
+}
+
+void write_tar(const std::filesystem::path& to, const std::map<std::string, std::string>& files) {
+  std::vector<host::Member> members;
+  for (const auto& [name, content] : files) {
+    host::Member& member = members.emplace_back();
+    member.path = name;
+    member.content = content;
+  }
+  host::write_archive(to, host::Format::tar, members);
 }
 
 }  // namespace kiln::fakes

@@ -94,4 +94,7 @@ class TempTree {
   host::TempDir dir_;
 };
 
+// A tar of plain files by name.
+void write_tar(const std::filesystem::path& to, const std::map<std::string, std::string>& files);
+
 }  // namespace kiln::fakes

@@ -290,6 +290,25 @@ TEST(Build, WhatAMirrorServedAges) {
   EXPECT_THAT(whys(world), ElementsAre("resolved today", "parent missed"));
 }
 
+TEST(Build, OfflineNothingIsTooOldAndALayerIsAsOldAsWhatItWasMadeOf) {
+  constexpr std::int64_t kDay = 86'400;
+  World world;
+  world.options.offline = true;
+  world.base("base", "1", [&](stage::Workspace& work) {
+    work.resolved("release 0 bookworm_InRelease");
+    work.resolved_at(world.clock - 9 * kDay);
+    host::write_file(work.new_disk(), "base\n");
+  });
+  world.build();
+  EXPECT_THAT(whys(world), ElementsAre("resolved 9 days ago"));
+  world.ran.clear();
+  world.build();
+  EXPECT_THAT(world.ran, IsEmpty());
+  world.options.offline = false;
+  world.build();
+  EXPECT_THAT(world.ran, ElementsAre("base"));
+}
+
 TEST(Build, WhatNoMirrorServedDoesNotAge) {
   World world;
   world.base("base", "1");

@@ -192,6 +192,34 @@ TEST(Workspace, BlobsComeByDigestAndAreKept) {
   EXPECT_TRUE(fs::exists(world.root / "blobs" / sha256));
 }
 
+TEST(Workspace, OfflineABlobHasToBeThere) {
+  World world;
+  world.options.offline = true;
+  const auto sha256 = base::sha256("content");
+  bool kept = false;
+  world.base("base", "1", [&](stage::Workspace& work) {
+    EXPECT_TRUE(work.offline());
+    EXPECT_EQ(host::read_file(work.blob("https://user:secret@mirror.test/image", sha256)), "content");
+    kept = true;
+    host::write_file(work.new_disk(), "x");
+  });
+  try {
+    world.build();
+    ADD_FAILURE() << "there is no such blob";
+  } catch (const base::Error& error) {
+    EXPECT_EQ(error.exit(), base::Exit::failed);
+    EXPECT_THAT(error.what(),
+                HasSubstr("--offline: the store does not keep https://mirror.test/image; build once "
+                          "without --offline"));
+    EXPECT_THAT(error.what(), HasSubstr("running step 'base'"));
+  }
+  host::write_file(world.root / "blobs" / sha256, "c0ntent");
+  EXPECT_THROW(world.build(), base::Error);
+  host::write_file(world.root / "blobs" / sha256, "content");
+  world.build();
+  EXPECT_TRUE(kept);
+}
+
 TEST(Inputs, AFileThatChangedBetweenTwoKeysIsRefused) {
   const host::TempDir dir;
   host::write_file(dir.path() / "list", "one");

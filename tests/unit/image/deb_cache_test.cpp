@@ -62,5 +62,20 @@ TEST(DebCache, emptying_the_folder_leaves_the_cache) {
   EXPECT_EQ(names(tree / "cache").size(), 1U);
 }
 
+TEST(DebCache, one_package_is_found_by_name_and_digest) {
+  const fakes::TempTree tree;
+  const auto cache = tree / "cache";
+  EXPECT_EQ(DebCache::find(cache, "a.deb", base::sha256("x")), std::nullopt);
+  DebCache::keep(cache, "a.deb", "x");
+  const auto found = DebCache::find(cache, "a.deb", base::sha256("x"));
+  ASSERT_TRUE(found);
+  EXPECT_EQ(host::read_file(*found), "x");
+  EXPECT_EQ(DebCache::find(cache, "a.deb", base::sha256("y")), std::nullopt);
+  EXPECT_EQ(DebCache::find(cache, "b.deb", base::sha256("x")), std::nullopt);
+  host::write_file(*found, "y");
+  EXPECT_EQ(DebCache::find(cache, "a.deb", base::sha256("x")), std::nullopt);
+  EXPECT_FALSE(fs::exists(*found));
+}
+
 }  // namespace
 }  // namespace kiln::image

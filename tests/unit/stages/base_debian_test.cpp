@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "image/list_cache.hpp"
 #include "unit/stages/fake_workspace.hpp"
 
 namespace kiln::stages {
@@ -61,6 +62,43 @@ TEST_F(BaseDebianTest, AUsersMmdebstrapStaysOutOfTheStoreAndLeavesNothing) {
   EXPECT_FALSE(std::filesystem::exists(folder));
   EXPECT_FALSE(std::filesystem::exists(dead.path()));
   EXPECT_TRUE(std::filesystem::exists(young.path()));
+}
+
+TEST_F(BaseDebianTest, OfflineWithoutListsNothingIsRun) {
+  Workspace work(true);
+  work.is_offline = true;
+  EXPECT_EQ(error_of([&] { make_stage(stages::base_debian, "{}")->run(work); }),
+            "--offline: the store does not keep the package lists of bookworm; build once without --offline, "
+            "which fetches and keeps it");
+  EXPECT_TRUE(work.world.commands().empty());
+}
+
+TEST_F(BaseDebianTest, OfflineAptAsksWhatIsKeptAndTheMissingPackageIsNamed) {
+  Workspace work(true);
+  work.is_offline = true;
+  const auto tar = work.scratch() / "set.tar";
+  fakes::write_tar(tar, {{"m_dists_bookworm_InRelease", "x"}});
+  image::ListCache(work.package_cache("lists")).keep("mmdebstrap bookworm '' main", "", tar, 1000);
+  work.world.on({"mmdebstrap"},
+                fakes::failed(25, "E: Failed to fetch http://m/pool/nano_7.2%2b1_amd64.deb  it is not\n"));
+  const std::string error = error_of([&] { make_stage(stages::base_debian, "{}")->run(work); });
+  EXPECT_EQ(error.find("--offline: the store does not keep nano_7.2%2b1_amd64.deb; build once"), 0U) << error;
+  EXPECT_EQ(work.as_of, 1000);
+  const auto& argv = work.world.commands().back().argv;
+  const std::string methods = (work.scratch() / "kept/methods").string();
+  EXPECT_NE(std::find(argv.begin(), argv.end(), "--aptopt=Dir::Bin::Methods \"" + methods + "/\""),
+            argv.end());
+  EXPECT_EQ(host::read_file(work.scratch() / "kept/lists/m_dists_bookworm_InRelease"), "x");
+  EXPECT_EQ(host::read_file(methods + "/http"), image::offline_method);
+}
+
+TEST_F(BaseDebianTest, OfflineAMirrorOfLocalFilesIsUsed) {
+  Workspace work(true);
+  work.is_offline = true;
+  EXPECT_NE(error_of([&] {
+              make_stage(stages::base_debian, "{mirror: file:///srv/debian}")->run(work);
+            }).find("25"),
+            std::string::npos);
 }
 
 TEST_F(BaseDebianTest, HasTheTimeAStepHas) {

@@ -286,7 +286,9 @@ class FakeWorkspace : public stage::Workspace {
   image::Files& files() override { return image_files; }
   image::System& system() override { return fake_system; }
   image::System& guest() override { return fake_guest; }
+  bool offline() const override { return is_offline; }
   void resolved(const std::string& line) override { resolutions.push_back(line); }
+  void resolved_at(std::int64_t when) override { as_of = when; }
   void keep(const std::string& name, const std::string& content) override { kept[name] = content; }
   void log(std::string_view text) override { logged += text; }
   std::filesystem::path image() override { throw std::logic_error("this is no artifact stage"); }
@@ -299,6 +301,8 @@ class FakeWorkspace : public stage::Workspace {
   FakeSystem fake_guest;
   RecordingObserver seen;
   std::vector<std::string> resolutions;
+  std::int64_t as_of = 0;
+  bool is_offline = false;
   std::map<std::string, std::string> kept;
   std::string logged;
 

@@ -116,6 +116,19 @@ TEST(Packages, ListsThatCannotBeFetchedAreAnError) {
   EXPECT_FALSE(work.fake_system.ran(" install "));
 }
 
+TEST(Packages, OfflineTheLayerIsAsOldAsTheListsKept) {
+  FakeWorkspace work;
+  answer(work.fake_system);
+  make_stage(stages::packages, "{install: [nginx]}")->run(work);
+  EXPECT_EQ(work.as_of, 0);
+  const std::int64_t then = work.host().now();
+  work.is_offline = true;
+  work.world.now += 1000;
+  make_stage(stages::packages, "{install: [nginx]}")->run(work);
+  EXPECT_EQ(work.as_of, then);
+  EXPECT_EQ(work.seen.doings.back(), "bringing the kept package lists in");
+}
+
 TEST(Packages, SayWhatTheyAreAt) {
   FakeWorkspace work;
   answer(work.fake_system);

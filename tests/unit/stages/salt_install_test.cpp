@@ -57,6 +57,21 @@ TEST_F(SaltInstallTest, FetchesOnceAndNothingWhenAllIsThere) {
   EXPECT_EQ(fetched.size(), 2U);
 }
 
+TEST_F(SaltInstallTest, OfflineWhatIsNotKeptIsNamedWhereItIsAskedFor) {
+  work.is_offline = true;
+  const std::string error = run();
+  EXPECT_EQ(error.find((tree / "salt.txt").string() +
+                       ":2:1: --offline: the store does not keep the Python packages wheel 0.40; build once"),
+            0U)
+      << error;
+  EXPECT_TRUE(fetched.empty());
+  work.is_offline = false;
+  EXPECT_EQ(run(), "no error");
+  work.is_offline = true;
+  EXPECT_EQ(run(), "no error");
+  EXPECT_EQ(fetched.size(), 2U);
+}
+
 TEST_F(SaltInstallTest, ADamagedFileIsFetchedAgain) {
   EXPECT_EQ(run(), "no error");
   host::write_file(work.package_cache("wheels") / base::sha256(sdist) / "salt-3006.28.tar.gz", "damaged");
