@@ -122,6 +122,7 @@ constexpr Verb kVerbs[] = {
 struct Raw {
   std::string store, output, until, from, accel = "auto", events, timeout, profile, firmware, action,
                                           max_size;
+  std::size_t jobs = 0;
   bool json = false, quiet = false, no_boot = false, rootless = false, no_cache = false, cold_boot = false,
        offline = false, shell = false, schema = false, markdown = false;
   std::vector<std::string> arguments;
@@ -250,6 +251,10 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
     value("--accel", raw.accel, "auto|kvm|tcg", "auto takes KVM when it is proven to run a kernel");
   }
   if (on({"build"})) {
+    verb.add_option("--jobs", raw.jobs,
+                    "profiles built at once; default one for every two cores, as memory allows")
+        ->type_name("N")
+        ->check(CLI::Range(1, 64));
     verb.add_flag("--cold-boot", raw.cold_boot,
                   "boot every build guest, although one that has settled is kept");
     verb.add_flag("--offline", raw.offline, "fetch nothing; what the store lacks of downloads is an error");
@@ -366,6 +371,7 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
   call.quiet = raw.quiet;
   call.boot = !raw.no_boot;
   call.offline = raw.offline;
+  call.jobs = raw.jobs;
   call.settled = !raw.cold_boot;
   call.native = !raw.rootless;
   call.version = KILN_VERSION;

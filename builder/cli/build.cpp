@@ -1,15 +1,21 @@
 #include <algorithm>
 #include <fmt/core.h>
+#include <functional>
 #include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
 
 #include "base/size.hpp"
 #include "base/text.hpp"
 #include "cache/store.hpp"
+#include "cli/side_by_side.hpp"
 #include "cli/verbs.hpp"
 #include "engine/engine.hpp"
 #include "engine/machines.hpp"
 #include "engine/proof_spec.hpp"
+#include "host/atomic_file.hpp"
 #include "plan/plan.hpp"
 
 namespace kiln::cli {
@@ -94,7 +100,36 @@ base::Error same_name(const profile::Profile& profile, const fs::path& other) {
       .hint("give one of them another 'name:', or build them in two calls with --output");
 }
 
-int build_all(const Invocation& call, stage::Observer& observer) {
+engine::BuildOptions options_for(const Invocation& call, const plan::Plan& plan, bool alone) {
+  engine::BuildOptions options;
+  if (call.output.empty())
+    options.output = fs::path("out") / plan.profile.name;
+  else
+    options.output = alone ? call.output : call.output / plan.profile.name;
+  options.until = call.until;
+  options.from = forced_from(call, plan);
+  options.accel = call.accel;
+  options.timeout = call.timeout;
+  options.boot = call.boot;
+  options.offline = call.offline;
+  options.native = call.native;
+  options.settled = call.settled;
+  options.kiln_version = call.version;
+  options.store_limit = call.max_size;
+  return options;
+}
+
+std::size_t jobs_here(const Invocation& call, const std::vector<Loaded>& all) {
+  constexpr auto kMeminfo = "/proc/meminfo";
+  std::uint64_t guest = 0;
+  for (const auto& [plan, keys] : all)
+    guest = std::max({guest, plan.profile.guest.memory, call.boot ? plan.profile.proof.memory : 0});
+  std::error_code ignored;
+  const auto memory = fs::exists(kMeminfo, ignored) ? available_memory(host::read_file(kMeminfo)) : 0;
+  return jobs_for(all.size(), call.jobs, std::thread::hardware_concurrency(), memory, guest);
+}
+
+int build_all(const Invocation& call, Progress& progress) {
   // Every profile is read, with its inputs, before the first is built: a mistake in the last one shows now.
   std::vector<base::Error> errors;
   const std::vector<Loaded> all = load_all(call, errors);
@@ -106,38 +141,38 @@ int build_all(const Invocation& call, stage::Observer& observer) {
   if (!errors.empty()) throw base::Errors(std::move(errors));
 
   const host::Host host = engine::limited(call.host, call.timeout);
-  cache::Store store(host, call.store);
-  const auto machines = engine::real_machines(host, store.root() / "machine");
-  bool ok = true;
-  nlohmann::json builds = nlohmann::json::array();
-  for (const auto& [plan, keys] : all) {
-    engine::BuildOptions options;
-    if (call.output.empty())
-      options.output = fs::path("out") / plan.profile.name;
-    else
-      options.output = all.size() == 1 ? call.output : call.output / plan.profile.name;
-    options.until = call.until;
-    options.from = forced_from(call, plan);
-    options.accel = call.accel;
-    options.timeout = call.timeout;
-    options.boot = call.boot;
-    options.offline = call.offline;
-    options.native = call.native;
-    options.settled = call.settled;
-    options.kiln_version = call.version;
-    options.store_limit = call.max_size;
-    const auto report = engine::build(host, plan, keys, store, options, observer, *machines);
-    ok = ok && !report.refuted();
-    if (call.json) {
-      builds.push_back(nlohmann::json::parse(report.json()));
-      call.finished = builds.dump();
-    } else {
-      print(call, report);
-    }
-    if (!ok) break;
-  }
+  std::mutex telling;   // of progress
+  std::mutex counting;  // of reports
+  std::vector<std::optional<engine::BuildReport>> reports(all.size());
+  const auto done = [&] {
+    nlohmann::json builds = nlohmann::json::array();
+    for (const auto& report : reports)
+      if (report) builds.push_back(nlohmann::json::parse(report->json()));
+    return builds;
+  };
+  std::vector<std::function<bool()>> deeds;
+  deeds.reserve(all.size());
+  for (std::size_t i = 0; i < all.size(); ++i)
+    deeds.emplace_back([&, i] {
+      const auto& [plan, keys] = all[i];
+      const auto own = all.size() == 1 ? nullptr : observer_of(progress, telling, plan.profile.name);
+      // A store for each: what is kept of it in memory is for one thread.
+      cache::Store store(host, call.store);
+      const auto machines = engine::real_machines(host, store.root() / "machine");
+      auto report = engine::build(host, plan, keys, store, options_for(call, plan, all.size() == 1),
+                                  own ? *own : progress, *machines);
+      const bool fine = !report.refuted();
+      const std::lock_guard guard(counting);
+      reports[i] = std::move(report);
+      if (call.json)
+        call.finished = done().dump();
+      else
+        print(call, *reports[i]);
+      return fine;
+    });
+  const bool ok = all.size() == 1 ? deeds.front()() : side_by_side(deeds, jobs_here(call, all));
   if (call.json) {
-    const nlohmann::json result = {{"ok", ok}, {"builds", builds}};
+    const nlohmann::json result = {{"ok", ok}, {"builds", done()}};
     call.out << result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
   }
   call.out.flush();
@@ -147,7 +182,7 @@ int build_all(const Invocation& call, stage::Observer& observer) {
 }  // namespace
 
 int build(const Invocation& call) {
-  return with_progress(call, [&](stage::Observer& observer) { return build_all(call, observer); });
+  return with_progress(call, [&](Progress& progress) { return build_all(call, progress); });
 }
 
 }  // namespace kiln::cli

@@ -287,9 +287,9 @@ int gc(const Invocation& call) {
 // ---- verify
 
 // Tells people what is read, a few times a second at most.
-class Progress {
+class Reading {
  public:
-  Progress(const host::Host& host, stage::Observer& observer) : host_(host), observer_(observer) {}
+  Reading(const host::Host& host, stage::Observer& observer) : host_(host), observer_(observer) {}
   void operator()(const Item& item, std::uint64_t done, std::uint64_t total) {
     if (host_.elapsed() - told_ < 0.2) return;
     told_ = host_.elapsed();
@@ -308,7 +308,7 @@ cache::Verified read_all(const Invocation& call, stage::Observer& observer) {
   if (!store) return {};
   const double begun = call.host.elapsed();
   observer.step_begins("verify", fmt::format("Reading all of {}", call.store.string()));
-  Progress progress(call.host, observer);
+  Reading progress(call.host, observer);
   auto found = store->verify(std::ref(progress));
   observer.step_ends("verify", stage::Observer::How::done, std::max(0.0, call.host.elapsed() - begun),
                      base::human_size(found.bytes));

@@ -9,7 +9,8 @@
 //   {"event":"step_ends","t":9.9,"step":"packages","how":"done","seconds":8.7,"note":"120 MiB"}
 //   {"event":"ends","t":9.9,"exit":0}                      last line; with "error" when there was one
 //
-// `t`: seconds since the first line. `how`: done, reused, failed, skipped. `step` is "" outside of a step.
+// `t`: seconds since the first line. Where several profiles are built at once, events of a step, notes and
+// warnings have "profile" too. `how`: done, reused, failed, skipped. `step` is "" outside of a step.
 // Readers skip events and members they do not know. A file without a last line is of a kiln that runs still,
 // or was killed.
 #include <cerrno>
@@ -26,9 +27,9 @@
 namespace kiln::cli {
 namespace {
 
-class EventObserver final : public stage::Observer {
+class EventObserver final : public Progress {
  public:
-  EventObserver(const std::filesystem::path& file, std::unique_ptr<stage::Observer> next)
+  EventObserver(const std::filesystem::path& file, std::unique_ptr<Progress> next)
       : next_(std::move(next)), out_(file, std::ios::trunc), begun_(std::chrono::steady_clock::now()) {
     if (!out_)
       throw base::Error(fmt::format("cannot write events to {}: {}", file.string(), std::strerror(errno)),
@@ -39,11 +40,17 @@ class EventObserver final : public stage::Observer {
 
   // `error`: "" when there was none.
   void ends(int exit, std::string_view error) {
+    build_.clear();
     nlohmann::ordered_json members = {{"exit", exit}};
     if (!error.empty()) members["error"] = error;
     event("ends", members);
   }
 
+  void turn_to(std::string_view build, std::string_view step) override {
+    build_ = build;
+    step_ = step;
+    next_->turn_to(build, step);
+  }
   void step_begins(std::string_view id, std::string_view text) override {
     step_ = id;
     event("step_begins", {{"step", id}, {"text", text}});
@@ -83,20 +90,21 @@ class EventObserver final : public stage::Observer {
   void event(const char* name, const nlohmann::ordered_json& members) {
     const std::chrono::duration<double> t = std::chrono::steady_clock::now() - begun_;
     nlohmann::ordered_json line = {{"event", name}, {"t", t.count()}};
+    if (!build_.empty()) line["profile"] = build_;
     line.update(members);
     out_ << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
     out_.flush();
   }
 
-  std::unique_ptr<stage::Observer> next_;
+  std::unique_ptr<Progress> next_;
   std::ofstream out_;
   std::chrono::steady_clock::time_point begun_;
-  std::string step_;
+  std::string build_, step_;
 };
 
 }  // namespace
 
-int with_progress(const Invocation& call, const std::function<int(stage::Observer&)>& body) {
+int with_progress(const Invocation& call, const std::function<int(Progress&)>& body) {
   auto terminal = terminal_observer(call.host, call.err, call.quiet);
   if (call.events.empty()) return body(*terminal);
   EventObserver events(call.events, std::move(terminal));

@@ -1,9 +1,10 @@
-// Progress for people. On a terminal one live line with the elapsed time below what is done; elsewhere plain
-// lines that read well in a log.
+// Progress for people. On a terminal one live line for each running step, with the elapsed time, below what
+// is done; elsewhere plain lines that read well in a log.
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <fmt/core.h>
+#include <map>
 #include <mutex>
 #include <ostream>
 #include <thread>
@@ -16,7 +17,7 @@
 namespace kiln::cli {
 namespace {
 
-class TerminalObserver final : public stage::Observer {
+class TerminalObserver final : public Progress {
  public:
   TerminalObserver(const host::Host& host, std::ostream& err, bool quiet)
       : host_(host), err_(err), quiet_(quiet), live_(host.terminal.is_tty && !quiet) {
@@ -35,99 +36,122 @@ class TerminalObserver final : public stage::Observer {
   TerminalObserver(const TerminalObserver&) = delete;
   TerminalObserver& operator=(const TerminalObserver&) = delete;
 
+  void turn_to(std::string_view build, std::string_view /*step*/) override {
+    const std::lock_guard guard(mutex_);
+    build_ = build;
+  }
   void step_begins(std::string_view id, std::string_view text) override {
     const std::lock_guard guard(mutex_);
-    step_ = id;
-    doing_.clear();
-    begun_ = host_.elapsed();
+    running_[build_] = {named(id), std::string(text), host_.elapsed()};
     if (quiet_) return;
-    if (live_) {
-      text_ = text;
+    if (live_)
       draw();
-    } else {
-      line(fmt::format("{}: {}", id, text));
-    }
+    else
+      line(fmt::format("{}: {}", named(id), text));
   }
   void step_ends(std::string_view id, How how, double seconds, std::string_view note) override {
     const std::lock_guard guard(mutex_);
-    step_.clear();
+    running_.erase(build_);
     const auto time = base::human_seconds(std::max(0.0, seconds));
     const auto rest = note.empty() ? std::string() : fmt::format(", {}", note);
     if (how == How::failed) {
-      line(fmt::format("{}: FAILED after {}{}", id, time, rest));
+      line(fmt::format("{}: FAILED after {}{}", named(id), time, rest));
     } else if (!quiet_) {
       switch (how) {
         case How::done:
-          line(fmt::format("{}: done in {}{}", id, time, rest));
+          line(fmt::format("{}: done in {}{}", named(id), time, rest));
           break;
         case How::reused:
-          line(fmt::format("{}: reused (took {} when it was made){}", id, time, rest));
+          line(fmt::format("{}: reused (took {} when it was made){}", named(id), time, rest));
           break;
         default:
-          line(fmt::format("{}: skipped{}", id, rest));
+          line(fmt::format("{}: skipped{}", named(id), rest));
       }
     }
   }
   void doing(std::string_view what) override {
     const std::lock_guard guard(mutex_);
     if (quiet_) return;
-    doing_ = what;
     if (live_) {
-      draw();
+      show(what);
     } else if (host_.elapsed() - last_line_ >= kPlainPause) {
       // A state a line would drown a log; one now and then shows that it lives.
-      line(fmt::format("  {:>5.0f} s  {}", std::max(0.0, host_.elapsed() - begun_), what));
+      const auto found = running_.find(build_);
+      const double begun = found == running_.end() ? host_.elapsed() : found->second.begun;
+      line(fmt::format("  {:>5.0f} s  {}{}", std::max(0.0, host_.elapsed() - begun), of_build(), what));
     }
   }
   void output(std::string_view) override {}  // in the step's log
   void note(std::string_view text) override {
     const std::lock_guard guard(mutex_);
-    if (!quiet_) line(fmt::format("note: {}", text));
+    if (!quiet_) line(fmt::format("note: {}{}", of_build(), text));
   }
   void warn(std::string_view text) override {
     const std::lock_guard guard(mutex_);
-    line(fmt::format("warning: {}", text));
+    line(fmt::format("warning: {}{}", of_build(), text));
   }
   void bytes(std::string_view what, std::uint64_t done, std::uint64_t total) override {
     const std::lock_guard guard(mutex_);
     if (quiet_) return;
-    doing_ = total > 0 ? fmt::format("{} of {}  {}", base::human_size(done), base::human_size(total), what)
-                       : fmt::format("{}  {}", base::human_size(done), what);
+    const auto text = total > 0
+                          ? fmt::format("{} of {}  {}", base::human_size(done), base::human_size(total), what)
+                          : fmt::format("{}  {}", base::human_size(done), what);
     if (live_)
-      draw();
+      show(text);
     else if (total > 0 && done == total)
-      line(fmt::format("  fetched {}, {}", what, base::human_size(total)));
+      line(fmt::format("  fetched {}{}, {}", of_build(), what, base::human_size(total)));
   }
 
  private:
   static constexpr double kPlainPause = 5;
 
+  struct Running {
+    std::string name, doing;
+    double begun = 0;
+  };
+
+  [[nodiscard]] std::string named(std::string_view id) const {
+    return build_.empty() ? std::string(id) : fmt::format("{}/{}", build_, id);
+  }
+  [[nodiscard]] std::string of_build() const { return build_.empty() ? "" : build_ + ": "; }
+
+  void show(std::string_view what) {
+    if (const auto found = running_.find(build_); found != running_.end()) found->second.doing = what;
+    draw();
+  }
   void tick(const std::stop_token& stop) {
     std::unique_lock guard(mutex_);
     while (!stop.stop_requested()) {
       wake_.wait_for(guard, std::chrono::seconds(1));
-      if (!stop.stop_requested() && !step_.empty()) draw();
+      if (!stop.stop_requested()) draw();
     }
   }
   void wipe() {
-    if (drawn_) err_ << "\r\x1b[K";
-    drawn_ = false;
+    if (drawn_ > 0) err_ << "\r\x1b[K";
+    for (; drawn_ > 1; --drawn_) err_ << "\x1b[A\x1b[K";
+    drawn_ = 0;
   }
   void line(const std::string& text) {
     wipe();
     err_ << base::printable(text) << '\n';
     err_.flush();
     last_line_ = host_.elapsed();
-    if (live_ && !step_.empty()) draw();
+    draw();
   }
   void draw() {
-    if (!live_ || step_.empty()) return;
-    std::string text =
-        fmt::format("{}: {}  {}", step_, base::human_seconds(std::max(0.0, host_.elapsed() - begun_)),
-                    doing_.empty() ? text_ : doing_);
+    if (!live_ || running_.empty()) return;
+    wipe();
+    for (const auto& [build, step] : running_) {
+      err_ << (drawn_++ > 0 ? "\n" : "\r\x1b[K");
+      err_ << cut(fmt::format("{}: {}  {}", step.name,
+                              base::human_seconds(std::max(0.0, host_.elapsed() - step.begun)), step.doing));
+    }
+    err_.flush();
+  }
+  // To one line of the terminal, between characters: UTF-8 continuation bytes do not begin one.
+  [[nodiscard]] std::string cut(std::string text) const {
     std::replace(text.begin(), text.end(), '\n', ' ');
     text = base::printable(text);
-    // Cut between characters: UTF-8 continuation bytes do not begin one.
     const auto width = static_cast<std::size_t>(std::max(20, host_.terminal.columns - 1));
     std::size_t seen = 0;
     std::size_t at = 0;
@@ -136,9 +160,7 @@ class TerminalObserver final : public stage::Observer {
       ++at;
     }
     text.resize(at);
-    err_ << "\r\x1b[K" << text;
-    err_.flush();
-    drawn_ = true;
+    return text;
   }
 
   const host::Host& host_;
@@ -147,16 +169,16 @@ class TerminalObserver final : public stage::Observer {
   bool live_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::string step_, text_, doing_;
-  double begun_ = 0;
+  std::string build_;                       // whose turn it is
+  std::map<std::string, Running> running_;  // steps by build
   double last_line_ = -kPlainPause;
-  bool drawn_ = false;
+  int drawn_ = 0;  // live lines on the terminal
   std::jthread ticker_;
 };
 
 }  // namespace
 
-std::unique_ptr<stage::Observer> terminal_observer(const host::Host& host, std::ostream& err, bool quiet) {
+std::unique_ptr<Progress> terminal_observer(const host::Host& host, std::ostream& err, bool quiet) {
   return std::make_unique<TerminalObserver>(host, err, quiet);
 }
 

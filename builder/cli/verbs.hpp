@@ -9,6 +9,7 @@
 #include <optional>
 #include <ostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cache/store.hpp"
@@ -47,6 +48,7 @@ struct Invocation {
   std::string action;                  // cache: ls, gc, verify, path
   // build, cache gc: what the store is trimmed to, in bytes; nullopt: cache::default_limit().
   std::optional<std::uint64_t> max_size;
+  std::size_t jobs = 0;  // build: profiles at once; 0: what this machine takes
   std::chrono::seconds timeout{0};
   image::Wish accel = image::Wish::automatic;
   // Flags last, so that they lie close.
@@ -83,11 +85,17 @@ int doctor(const Invocation& call);
 // such program or kiln is interrupted; then it has ended.
 int hand_over(const std::vector<std::string>& argv);
 
-// A live line on a terminal, else plain lines.
-std::unique_ptr<stage::Observer> terminal_observer(const host::Host& host, std::ostream& err, bool quiet);
+// Where several builds at once are told of.
+class Progress : public stage::Observer {
+ public:
+  // What is told next is of `step` ("": none) of `build`, which is "" while there is but one.
+  virtual void turn_to(std::string_view build, std::string_view step) = 0;
+};
+// A live line for each running step on a terminal, else plain lines.
+std::unique_ptr<Progress> terminal_observer(const host::Host& host, std::ostream& err, bool quiet);
 // Runs `body` with an observer that shows progress to people and, when --events asks for it, writes JSON
 // lines from before it began to how it ended. Returns and throws what `body` does.
-int with_progress(const Invocation& call, const std::function<int(stage::Observer&)>& body);
+int with_progress(const Invocation& call, const std::function<int(Progress&)>& body);
 
 struct Loaded {
   plan::Plan plan;

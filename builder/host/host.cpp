@@ -62,7 +62,7 @@ InterruptShield::~InterruptShield() {
 }
 
 void private_mounts() {
-  static bool done = false;
+  static thread_local bool done = false;
   if (done) return;
   const auto fail = [](const char* deed) {
     return base::Error(std::string("cannot ") + deed + ": " + errno_text(errno), base::Exit::missing)
