@@ -28,6 +28,7 @@
 #include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
 #include "stage/workspace.hpp"
+#include "target/apt.hpp"
 #include "target/exec.hpp"
 #include "target/url.hpp"
 
@@ -497,14 +498,15 @@ class BaseDebian : public stage::Stage {
   }
 
   // Tells the engine what the mirror served; returns the lines.
-  static std::string record(stage::Workspace& work) {
+  [[nodiscard]] std::string record(stage::Workspace& work) const {
     std::vector<std::string> told;
     for (const auto& entry : fs::directory_iterator(work.scratch() / "lists")) {
       const std::string name = entry.path().filename();
       if (!name.ends_with("_InRelease") && !name.ends_with("_Release")) continue;
+      const std::string sha256 = base::sha256_file(entry.path());
+      work.served(target::list_url(name, options_.text("mirror")), sha256);
       // Without the mirror's host, which changes nothing.
-      told.push_back(
-          fmt::format("release {} {}", base::sha256_file(entry.path()), name.substr(name.find('_') + 1)));
+      told.push_back(fmt::format("release {} {}", sha256, name.substr(name.find('_') + 1)));
     }
     if (told.empty()) throw base::Error("the archive's release file is not among the lists mmdebstrap left");
     std::string package;

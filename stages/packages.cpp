@@ -96,7 +96,10 @@ class Packages : public stage::Stage {
     work.observer().doing(work.offline() ? "bringing the kept package lists in"
                                          : "refreshing the package lists");
     if (const auto when = apt.update(on_output)) work.resolved_at(*when);
-    for (const std::string& release : apt.releases()) work.resolved("release " + release);
+    for (const target::Release& one : apt.releases()) {
+      work.resolved(fmt::format("release {} {}", one.sha256, one.name));
+      work.served(one.url, one.sha256);
+    }
     const std::map<std::string, std::string> before = apt.installed();
     install(apt, names, wanted, on_output);
     lines.finish();

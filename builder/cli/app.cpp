@@ -37,8 +37,13 @@ constexpr const char* kPlanExamples =
     "  kiln plan ecs-bookworm\n"
     "  kiln plan --until packages --json ./dev.yml\n"
     "  kiln plan --from salt_highstate ecs-bookworm\n"
+    "  kiln plan --online ecs-bookworm\n"
     "\n"
-    "Tells for each step whether the store has its result (hit) or why it has to be run (miss).";
+    "Tells for each step whether the store has its result (hit) or why it has to be run (miss). With "
+    "--online\n"
+    "also, for a hit that came from mirrors, whether what they serve has moved since; a mirror that does "
+    "not\n"
+    "answer is told and no error.";
 constexpr const char* kExplainExamples =
     "Example:\n"
     "  kiln explain ecs-bookworm packages\n"
@@ -124,7 +129,7 @@ struct Raw {
                                           max_size;
   std::size_t jobs = 0;
   bool json = false, quiet = false, no_boot = false, rootless = false, no_cache = false, cold_boot = false,
-       offline = false, shell = false, schema = false, markdown = false;
+       offline = false, online = false, shell = false, schema = false, markdown = false;
   std::vector<std::string> arguments;
 };
 
@@ -243,6 +248,8 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
     value("--from", raw.from, "STEP", "run this step and all behind it again, whatever the store has");
     verb.add_flag("--no-cache", raw.no_cache, "run all steps again; downloads are kept");
   }
+  if (on({"plan"}))
+    verb.add_flag("--online", raw.online, "ask the mirrors what has moved since the layers were made");
   if (on({"build", "cache"})) {
     value("--max-size", raw.max_size, "SIZE",
           "trim the store to it, such as 10G; default the lesser of 20 GiB and a quarter of the file system");
@@ -372,6 +379,7 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
   call.boot = !raw.no_boot;
   call.offline = raw.offline;
   call.jobs = raw.jobs;
+  call.online = raw.online;
   call.settled = !raw.cold_boot;
   call.native = !raw.rootless;
   call.version = KILN_VERSION;

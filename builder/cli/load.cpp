@@ -38,7 +38,7 @@ std::unique_ptr<cache::Store> open_store(const Invocation& call) {
 std::vector<plan::StepState> look_up(const Invocation& call, const plan::Plan& plan,
                                      const std::vector<plan::StepKey>& keys, cache::Store* store) {
   if (store != nullptr) return engine::states(plan, keys, *store, forced_from(call, plan), call.host.now());
-  return {plan.steps.size(), {.hit = false, .why = "never built", .last_seconds = -1}};
+  return {plan.steps.size(), {.hit = false, .why = "never built", .last_seconds = -1, .releases = {}}};
 }
 
 std::string forced_from(const Invocation& call, const plan::Plan& plan) {

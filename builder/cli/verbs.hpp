@@ -58,6 +58,7 @@ struct Invocation {
   bool quiet = false;
   bool boot = true;
   bool offline = false;   // build: fetch nothing
+  bool online = false;    // plan: ask the mirrors what has moved
   bool settled = true;    // false: --cold-boot
   bool native = true;     // false: --rootless, do nothing that only root may
   bool shell = false;     // boot: a shell in the image instead of the checks

@@ -26,6 +26,17 @@ std::optional<std::int64_t> asked_a_mirror(const cache::Layer& layer) {
                                                      : layer.built;
 }
 
+// What `plan --online` asks for again.
+std::vector<plan::Release> served(const cache::Layer& layer) {
+  std::vector<plan::Release> releases;
+  const auto info = nlohmann::json::parse(layer.info, nullptr, false);
+  const auto found = info.is_object() ? info.find("served") : info.end();
+  if (found == info.end() || !found->is_object()) return releases;
+  for (const auto& [url, sha256] : found->items())
+    if (sha256.is_string()) releases.push_back({url, sha256.get<std::string>()});
+  return releases;
+}
+
 constexpr std::int64_t kDay = 86'400;
 
 std::string explain_miss(const std::string& text, const cache::Store::KeyRecord* before, bool parent_missed) {
@@ -110,6 +121,7 @@ std::vector<plan::StepState> states(const plan::Plan& plan, const std::vector<pl
   for (auto& found : look_up(plan, keys, store, rules)) {
     plan::StepState state;
     state.hit = found.hit;
+    if (found.layer) state.releases = served(*found.layer);
     if (!found.hit) state.why = std::move(found.why);
     state.last_seconds = found.last_seconds;
     all.push_back(std::move(state));

@@ -207,6 +207,7 @@ cache::Layer run_image_step(Session& session, const plan::PlannedStep& step, con
                  {"kiln", session.options.kiln_version},
                  {"tools", tool_versions(session, step)},
                  {"resolved", work.resolved_lines()}};
+    if (!work.served_releases().empty()) info["served"] = work.served_releases();
     if (const auto then = work.resolved_then()) info["resolved_at"] = *then;
     auto layer = entry.commit(key.key, parent ? parent->id : "", seconds, info.dump());
     if (next) session.handover.emplace(*std::move(next));

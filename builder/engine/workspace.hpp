@@ -129,6 +129,8 @@ class StepWorkspace final : public stage::Workspace {
   // Puts log, console, a picture of the display and what the step kept into `folder`.
   void leave_evidence(const std::filesystem::path& folder);
   [[nodiscard]] const std::vector<std::string>& resolved_lines() const { return resolved_; }
+  // By URL, with the digest it had.
+  [[nodiscard]] const std::map<std::string, std::string>& served_releases() const { return served_; }
   // When a mirror served that, if it was not now.
   [[nodiscard]] std::optional<std::int64_t> resolved_then() const { return resolved_at_; }
 
@@ -145,6 +147,7 @@ class StepWorkspace final : public stage::Workspace {
   image::System& system() override;
   image::System& guest() override;
   void resolved(const std::string& line) override;
+  void served(const std::string& url, const std::string& sha256) override { served_[url] = sha256; }
   void resolved_at(std::int64_t when) override { resolved_at_ = when; }
   void keep(const std::string& name, const std::string& content) override;
   void log(std::string_view text) override;
@@ -170,6 +173,7 @@ class StepWorkspace final : public stage::Workspace {
   Place place_;
   std::unique_ptr<LoggedObserver> observer_;
   std::vector<std::string> resolved_;
+  std::map<std::string, std::string> served_;
   std::optional<std::int64_t> resolved_at_;
   std::vector<std::string> kept_;
   bool touched_ = false;  // the image may differ from its parent

@@ -116,19 +116,17 @@ struct Outcome {
   std::optional<std::uint64_t> length;  // of the whole, when the server said
 };
 
-Outcome fetch(const std::string& url, const Part& part, const OnBytes& on_bytes) {
+using Handle = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
+using Message = std::array<char, CURL_ERROR_SIZE>;
+
+// A handle with what all transfers have in common; `message`, which has to outlive it, gets the cause of a
+// failure.
+Handle new_handle(const std::string& url, Message& message) {
   static const CURLcode ready = ::curl_global_init(CURL_GLOBAL_DEFAULT);
-  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> handle(::curl_easy_init(), &curl_easy_cleanup);
+  Handle handle(::curl_easy_init(), &curl_easy_cleanup);
   if (ready != CURLE_OK || !handle)
     throw base::Error("libcurl cannot be used on this machine", base::Exit::missing);
   CURL* const curl = handle.get();
-  Transfer transfer;
-  transfer.part = &part;
-  transfer.on_bytes = &on_bytes;
-  transfer.begin = part.size();
-  if (::lseek(part.fd(), 0, SEEK_END) < 0) throw io_error("write", part.path(), errno);
-
-  std::array<char, CURL_ERROR_SIZE> message{};
   curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https,http,file");
   curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, url.starts_with("https:") ? "https" : "https,http");
@@ -136,15 +134,32 @@ Outcome fetch(const std::string& url, const Part& part, const OnBytes& on_bytes)
   curl_easy_setopt(curl, CURLOPT_MAXREDIRS, 10L);
   curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+  curl_easy_setopt(curl, CURLOPT_USERAGENT, "kiln");
+  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message.data());
+  return handle;
+}
+
+std::string cause_of(CURLcode code, const Message& message) {
+  return base::printable(message[0] != '\0' ? message.data() : ::curl_easy_strerror(code));
+}
+
+Outcome fetch(const std::string& url, const Part& part, const OnBytes& on_bytes) {
+  Message message{};
+  const Handle handle = new_handle(url, message);
+  CURL* const curl = handle.get();
+  Transfer transfer;
+  transfer.part = &part;
+  transfer.on_bytes = &on_bytes;
+  transfer.begin = part.size();
+  if (::lseek(part.fd(), 0, SEEK_END) < 0) throw io_error("write", part.path(), errno);
+
   curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 30L);
   curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 100L);  // bytes a second ...
   curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, 30L);    // ... over so many seconds is a stall
-  curl_easy_setopt(curl, CURLOPT_USERAGENT, "kiln");
-  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message.data());
   curl_easy_setopt(curl, CURLOPT_RESUME_FROM_LARGE, static_cast<curl_off_t>(transfer.begin));
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &transfer);
-  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
   curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &transfer);
 
@@ -161,9 +176,30 @@ Outcome fetch(const std::string& url, const Part& part, const OnBytes& on_bytes)
     throw base::Error("the transfer of " + without_password(url) + " was broken off",
                       base::Exit::interrupted);
   }
-  outcome.cause = base::printable(message[0] != '\0' ? message.data() : ::curl_easy_strerror(outcome.code));
+  outcome.cause = cause_of(outcome.code, message);
   return outcome;
 }
+
+struct Text {
+  std::string content;
+  std::size_t most = 0;
+};
+
+extern "C" {
+
+static std::size_t on_text(char* bytes, std::size_t size, std::size_t count, void* user) {
+  auto* text = static_cast<Text*>(user);
+  if (text->content.size() + size * count > text->most) return 0;
+  text->content.append(bytes, size * count);
+  return size * count;
+}
+
+static int on_wait(void* /*user*/, curl_off_t /*total*/, curl_off_t /*now*/, curl_off_t /*up*/,
+                   curl_off_t /*up_now*/) {
+  return pending_signal() != 0 ? 1 : 0;
+}
+
+}  // extern "C"
 
 // Worth another try: what the network or a busy server did, not what the request asked for.
 bool passing(const Outcome& outcome) {
@@ -208,6 +244,28 @@ base::Error failure(const std::string& url, const Outcome& outcome, const Part& 
 }
 
 }  // namespace
+
+std::string fetch_text(const std::string& url, std::size_t most, std::chrono::seconds limit) {
+  Message message{};
+  const Handle handle = new_handle(url, message);
+  CURL* const curl = handle.get();
+  Text text;
+  text.most = most;
+  curl_easy_setopt(curl, CURLOPT_TIMEOUT, static_cast<long>(limit.count()));
+  curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_text);
+  curl_easy_setopt(curl, CURLOPT_WRITEDATA, &text);
+  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_wait);
+  const CURLcode code = ::curl_easy_perform(curl);
+  if (code == CURLE_OK) return std::move(text.content);
+  check_interrupt();
+  long status = 0;
+  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+  const std::string cause = code == CURLE_WRITE_ERROR ? fmt::format("it has more than {} bytes", most)
+                            : code == CURLE_HTTP_RETURNED_ERROR
+                                ? fmt::format("the server answered with HTTP status {}", status)
+                                : cause_of(code, message);
+  throw base::Error("cannot fetch " + without_password(url) + ": " + cause);
+}
 
 std::string without_password(const std::string& url) {
   const std::size_t scheme = url.find("://");

@@ -2,6 +2,8 @@
 // libcurl lives only here.
 #pragma once
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -19,6 +21,10 @@ using OnBytes = std::function<void(std::uint64_t done, std::uint64_t total)>;  /
 // (HTTP status, both digests, both sizes), the next step.
 void download(const std::string& url, const std::string& sha256, const std::filesystem::path& to,
               const OnBytes& on_bytes = {});
+
+// The content of `url`, for what is small and changes: no more than `most` bytes, in no more time than
+// `limit`, one try. Throws base::Error as download() does.
+std::string fetch_text(const std::string& url, std::size_t most, std::chrono::seconds limit);
 
 // The URL without a name and password, which are nobody's business but the server's, and printable.
 std::string without_password(const std::string& url);

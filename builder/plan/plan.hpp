@@ -57,11 +57,17 @@ std::size_t step_from(const Plan& plan, const std::string& id);
 std::size_t find_step(const Plan& plan, const std::string& id, std::string_view who);
 
 // `kiln plan` for people: a line a step, "id  hit|miss  text  reason".
+// A release file that a mirror served.
+struct Release {
+  std::string url, sha256;
+};
+
 struct StepState {
   bool hit = false;
   std::string why;  // of a miss: never built, input changed (which), revision, parent missed, too old,
                     // evicted, damaged, forced
   double last_seconds = -1;
+  std::vector<Release> releases;  // what mirrors served for the step's layer, of a hit
 };
 
 // A key text without the line that names the parent's key: what the step itself is made of.

@@ -51,6 +51,8 @@ class Workspace {
   virtual image::System& guest() = 0;  // commands in the booted guest
   // Records what a mirror served (engine rule 4): "release <sha256> <suite>", "package nginx 1.22.1-9".
   virtual void resolved(const std::string& line) = 0;
+  // Where a release file was fetched that is recorded by `sha256`: `plan --online` asks there again.
+  virtual void served(const std::string& url, const std::string& sha256) = 0;
   // Says that it was served then, not now: the layer is as old as that.
   virtual void resolved_at(std::int64_t when) = 0;
   // Structured results kept in the layer's log folder and copied to failed/ when the step fails

@@ -183,25 +183,54 @@ std::vector<Wanted> read_uris(std::string_view output) {
   return result;
 }
 
-std::string Apt::sources() {
+std::string list_url(const std::string& file, std::string_view sources) {
+  std::string path;
+  for (std::size_t i = 0; i < file.size(); ++i) {
+    const auto digit = [&](std::size_t at) {
+      const char c = at < file.size() ? file[at] : 'x';
+      return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    };
+    if (file[i] == '_') {
+      path += '/';
+    } else if (file[i] == '%' && digit(i + 1) >= 0 && digit(i + 2) >= 0) {
+      path += static_cast<char>(digit(i + 1) * 16 + digit(i + 2));
+      i += 2;
+    } else {
+      path += file[i];
+    }
+  }
+  if (path.starts_with('/')) return "file://" + path;
+  const std::string secure = "https://" + path.substr(0, path.find('/'));
+  return (sources.find(secure) == std::string_view::npos ? "http://" : "https://") + path;
+}
+
+const std::string& Apt::sources() {
+  if (sources_) return *sources_;
   const host::Finished files = system_.run(
       exec({"find", "-L", "/etc/apt/sources.list", "/etc/apt/sources.list.d", "-maxdepth", "1", "-type", "f",
-            "(", "-name", "*.list", "-o", "-name", "*.sources", ")", "-exec", "sha256sum", "{}", "+"},
+            "(", "-name", "*.list", "-o", "-name", "*.sources", ")", "-exec", "cat", "{}", "+"},
            "looking at the package sources"));
   std::vector<std::string> lines = base::lines(files.out);
   std::sort(lines.begin(), lines.end());
-  for (const char* which : {"--print-architecture", "--print-foreign-architectures"}) {
-    const host::Finished said = system_.run(exec({"dpkg", which}, "asking for the architecture"));
-    lines.push_back(fmt::format("{} {}", which, base::join(base::lines(said.out), " ")));
-  }
-  return base::join(lines, "\n");
+  sources_ = base::join(lines, "\n");
+  return *sources_;
 }
 
-void Apt::keep_lists(const std::string& sources) {
+std::string Apt::list_key() {
+  std::string key = sources();
+  for (const char* which : {"--print-architecture", "--print-foreign-architectures"}) {
+    const host::Finished said = system_.run(exec({"dpkg", which}, "asking for the architecture"));
+    key += fmt::format("\n{} {}", which, base::join(base::lines(said.out), " "));
+  }
+  return key;
+}
+
+void Apt::keep_lists(const std::string& key) {
   const image::ListCache cache(kept_->lists);
-  const std::string now = base::join(releases(), "\n");
+  std::string now;
+  for (const Release& one : releases()) now += one.sha256 + " " + one.name + "\n";
   // What is there already need not pass through a guest's slow door.
-  if (cache.refreshed(sources, now, kept_->now)) return;
+  if (cache.refreshed(key, now, kept_->now)) return;
   image::Exec names =
       exec({"find", std::string(lists_folder), "-maxdepth", "1", "-type", "f", "-printf", "%f\\n"},
            "looking at the package lists");
@@ -214,7 +243,7 @@ void Apt::keep_lists(const std::string& sources) {
   if (command.argv.back() == "--") return;
   command.output_file = kept_->scratch / "lists.tar";
   system_.require(command);
-  cache.keep(sources, now, command.output_file, kept_->now);
+  cache.keep(key, now, command.output_file, kept_->now);
 }
 
 std::optional<std::int64_t> Apt::update(const host::OnOutput& on_output) {
@@ -223,7 +252,7 @@ std::optional<std::int64_t> Apt::update(const host::OnOutput& on_output) {
     run_update(system_, command, on_output);
     return std::nullopt;
   }
-  const std::string which = sources();
+  const std::string which = list_key();
   if (!kept_->offline) {
     // As they are digested in the release files, whatever the image's apt is told.
     command.argv.insert(command.argv.end(), {"-o", "Acquire::GzipIndexes=false"});
@@ -407,20 +436,22 @@ void Apt::clean() {
            "removing apt's logs and backups"));
 }
 
-std::vector<std::string> Apt::releases() {
+std::vector<Release> Apt::releases() {
   const host::Finished done =
       system_.require(exec({"find", "/var/lib/apt/lists", "-maxdepth", "1", "-type", "f", "-name", "*Release",
                             "-exec", "sha256sum", "{}", "+"},
                            "recording the releases"));
-  std::vector<std::string> result;
+  std::vector<Release> result;
   for (const std::string& line : base::lines(done.out)) {
     constexpr std::string_view dists = "_dists_";
     const std::size_t at = line.find(dists);
     const std::size_t space = line.find(' ');
     if (at == std::string::npos || space == std::string::npos) continue;
-    result.push_back(line.substr(0, space) + " " + line.substr(at + dists.size()));
+    result.push_back({line.substr(0, space), line.substr(at + dists.size()),
+                      list_url(line.substr(line.rfind('/') + 1), sources())});
   }
-  std::sort(result.begin(), result.end());
+  std::sort(result.begin(), result.end(),
+            [](const Release& a, const Release& b) { return a.sha256 + a.name < b.sha256 + b.name; });
   return result;
 }
 

@@ -43,6 +43,16 @@ struct Wanted {
 // What `apt-get --print-uris` says; lines of another form are passed over.
 std::vector<Wanted> read_uris(std::string_view output);
 
+// A release file: what an archive says of all else it serves.
+struct Release {
+  std::string sha256;
+  std::string name;  // "bookworm-security_InRelease", without the mirror's host
+  std::string url;   // where it was fetched
+};
+// The URL of a file among apt's lists: its name has all but the scheme, which is https when `sources`, the
+// files that name the archives, say so of that host, else http.
+std::string list_url(const std::string& file, std::string_view sources);
+
 class Apt {
  public:
   explicit Apt(image::System& system) : system_(system) {}
@@ -60,15 +70,17 @@ class Apt {
                const host::OnOutput& on_output = {});
   // Removes lists, caches, backups and logs, so that what is left does not tell when and where it ran.
   void clean();
-  // "<sha256> <name>" of the release file of each list, without the mirror's host name; after update().
-  std::vector<std::string> releases();
+  // The release file of each archive, sorted by digest; after update().
+  std::vector<Release> releases();
   // Name and version of all installed packages.
   std::map<std::string, std::string> installed();
 
  private:
-  // What decides which lists there are: the files that name archives, and the architectures.
-  std::string sources();
-  void keep_lists(const std::string& sources);
+  // The lines of the files that name archives, sorted.
+  const std::string& sources();
+  // What decides which lists there are: those, and the architectures.
+  std::string list_key();
+  void keep_lists(const std::string& key);
   // Has apt-get find what it wants to fetch in its folder of archives, as far as it is kept. Returns what it
   // has to fetch by itself.
   std::vector<Wanted> offer(const std::vector<std::string>& packages, bool recommends);
@@ -79,6 +91,7 @@ class Apt {
 
   image::System& system_;
   std::optional<Downloads> kept_;
+  std::optional<std::string> sources_;
 };
 
 // What apt-get is about, for people: "Setting up nginx (1.22.1-9)" -> "setting up nginx"; "" for other lines.

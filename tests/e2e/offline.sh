@@ -53,7 +53,7 @@ rm -rf "$work/layers"
 rm "$store"/packages/debs/*_jq_*
 offline "$profile" --from small --until small
 expect_status 1
-says "error: --offline: the store does not keep jq_[^ ]*\.deb; build once without --offline"
+says "offline.yml:[0-9:]+ --offline: the store does not keep jq_[^ ]*\.deb; build once without --offline"
 says "running step 'small'"
 
 # The guest: with a network it has to fetch one package, and the lists; without it, nothing.

@@ -1,3 +1,5 @@
+#include "plan/plan.hpp"
+
 #include <filesystem>
 #include <fstream>
 #include <gmock/gmock.h>
@@ -5,6 +7,9 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
+#include "base/digest.hpp"
+#include "cache/store.hpp"
+#include "host/atomic_file.hpp"
 #include "host/temp_dir.hpp"
 #include "unit/cli/command_line.hpp"
 
@@ -85,6 +90,48 @@ TEST_F(PlanVerbTest, JsonHasAKeyAndAReasonForEachStep) {
   EXPECT_EQ(steps[0]["why"], "never built");
   EXPECT_EQ(steps[0]["key"].get<std::string>().size(), 64U);
   EXPECT_EQ(steps[0]["last_seconds"], nullptr);
+}
+
+// The base has a layer, made of one release that has moved since, one that has not, and one nobody serves.
+TEST_F(PlanVerbTest, OnlineSaysWhatHasMovedSince) {
+  const auto release = [&](const std::string& suite) { return dir_.path() / "dists" / suite / "InRelease"; };
+  nlohmann::json served;
+  for (const std::string suite : {"bookworm", "bookworm-security", "bookworm-updates"}) {
+    fs::create_directories(release(suite).parent_path());
+    std::ofstream(release(suite)) << suite;
+    served["file://" + release(suite).string()] = base::sha256_file(release(suite));
+  }
+  kiln_.uid = static_cast<int>(::geteuid());
+  {
+    const host::Host host = kiln_.host();
+    const auto keys = plan::make_keys(plan::load_plan(profile(), stage::StageSet(stages::all())), host);
+    cache::Store made(host, store());
+    auto entry = made.begin();
+    host::write_file(entry.image(), "a disk");
+    entry.commit(keys[0].key, "", 1, json({{"served", served}}).dump());
+  }
+  Said said = kiln_.run({"plan", "--store", store(), "--online", profile()});
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_THAT(said.out, HasSubstr("  as recorded\n"));
+  EXPECT_THAT(said.out, Not(HasSubstr("--from")));
+
+  std::ofstream(release("bookworm-security")) << "newer";
+  fs::remove(release("bookworm-updates"));
+  said = kiln_.run({"plan", "--store", store(), "--online", profile()});
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_THAT(said.out, HasSubstr("  moved: bookworm-security; not reached: bookworm-updates\n"));
+  EXPECT_THAT(said.out, HasSubstr("  to take what mirrors serve now: --from base\n"));
+  EXPECT_THAT(said.err, HasSubstr("note: cannot fetch file://" + release("bookworm-updates").string()));
+  said = kiln_.run({"plan", "--store", store(), "--online", "--json", profile()});
+  const json steps = json::parse(said.out)["profiles"][0]["steps"];
+  EXPECT_EQ(steps[0]["mirrors"]["moved"], json({"bookworm-security"}));
+  EXPECT_EQ(steps[0]["mirrors"]["as_recorded"], json({"bookworm"}));
+  EXPECT_EQ(steps[0]["mirrors"]["not_reached"], json({"bookworm-updates"}));
+  EXPECT_EQ(steps[1]["mirrors"], nullptr);
+
+  said = kiln_.run({"plan", "--store", store(), profile()});
+  EXPECT_THAT(said.out, Not(HasSubstr("moved"))) << "nobody is asked without --online";
+  EXPECT_EQ(said.err, "");
 }
 
 TEST_F(PlanVerbTest, AnEmptyStoreIsAsGoodAsNone) {

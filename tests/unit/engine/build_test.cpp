@@ -290,6 +290,23 @@ TEST(Build, WhatAMirrorServedAges) {
   EXPECT_THAT(whys(world), ElementsAre("resolved today", "parent missed"));
 }
 
+TEST(Build, TellsThePlanWhatMirrorsServedForALayer) {
+  World world;
+  world.base("base", "1", [&](stage::Workspace& work) {
+    work.resolved("release 0 bookworm_InRelease");
+    work.served("http://mirror.test/dists/bookworm/InRelease", "0");
+    host::write_file(work.new_disk(), "base\n");
+  });
+  world.image("one", "1");
+  EXPECT_THAT(world.states()[0].releases, IsEmpty());
+  world.build();
+  const auto states = world.states();
+  ASSERT_EQ(states[0].releases.size(), 1U);
+  EXPECT_EQ(states[0].releases[0].url, "http://mirror.test/dists/bookworm/InRelease");
+  EXPECT_EQ(states[0].releases[0].sha256, "0");
+  EXPECT_THAT(states[1].releases, IsEmpty());
+}
+
 TEST(Build, OfflineNothingIsTooOldAndALayerIsAsOldAsWhatItWasMadeOf) {
   constexpr std::int64_t kDay = 86'400;
   World world;

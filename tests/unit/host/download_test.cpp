@@ -120,6 +120,26 @@ std::string error_of(const std::function<void()>& deed) {
   return "no error";
 }
 
+TEST(FetchText, GivesTheContentAsItIs) {
+  Server server([](const std::string&) { return "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntext"; });
+  EXPECT_EQ(host::fetch_text(server.url(), 4, std::chrono::seconds(10)), "text");
+}
+
+TEST(FetchText, MoreThanExpectedAndWhatIsNotThereAreErrors) {
+  const fakes::TempTree tree({{"long", "12345"}});
+  const auto fetch = [](const std::string& url) -> std::string {
+    try {
+      return host::fetch_text(url, 4, std::chrono::seconds(10));
+    } catch (const base::Error& error) {
+      return error.what();
+    }
+  };
+  EXPECT_THAT(fetch("file://" + (tree / "long").string()), HasSubstr("/long: it has more than 4 bytes"));
+  EXPECT_THAT(fetch("file://" + (tree / "none").string()), HasSubstr("cannot fetch file:///"));
+  Server server([](const std::string&) { return "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"; });
+  EXPECT_THAT(fetch(server.url()), HasSubstr("the server answered with HTTP status 404"));
+}
+
 }  // namespace
 
 class Download : public testing::Test {

@@ -288,6 +288,9 @@ class FakeWorkspace : public stage::Workspace {
   image::System& guest() override { return fake_guest; }
   bool offline() const override { return is_offline; }
   void resolved(const std::string& line) override { resolutions.push_back(line); }
+  void served(const std::string& url, const std::string& sha256) override {
+    releases.push_back(sha256 + " " + url);
+  }
   void resolved_at(std::int64_t when) override { as_of = when; }
   void keep(const std::string& name, const std::string& content) override { kept[name] = content; }
   void log(std::string_view text) override { logged += text; }
@@ -301,6 +304,7 @@ class FakeWorkspace : public stage::Workspace {
   FakeSystem fake_guest;
   RecordingObserver seen;
   std::vector<std::string> resolutions;
+  std::vector<std::string> releases;
   std::int64_t as_of = 0;
   bool is_offline = false;
   std::map<std::string, std::string> kept;

@@ -50,6 +50,8 @@ TEST(Packages, RecordsReleasesAndWhatIsNew) {
   make_stage(stages::packages, "{install: [nginx]}")->run(work);
   EXPECT_EQ(work.resolutions, (std::vector<std::string>{"release " + digest + " bookworm_InRelease",
                                                         "package nginx 1.22.1-9"}));
+  EXPECT_EQ(work.releases,
+            std::vector<std::string>{digest + " http://mirror.test/debian/dists/bookworm/InRelease"});
 }
 
 TEST(Packages, NativeInstallsLeaveTheSharedCacheOfPackagesAlone) {

@@ -238,8 +238,22 @@ TEST(Apt, ReleasesDoNotNameTheMirror) {
                            std::string(64, 'a') +
                            "  /var/lib/apt/lists/mirror.test_debian_dists_bookworm-updates_InRelease\n"));
   Apt apt(system);
-  EXPECT_EQ(apt.releases(), (std::vector<std::string>{std::string(64, 'a') + " bookworm-updates_InRelease",
-                                                      std::string(64, 'b') + " bookworm_InRelease"}));
+  const auto releases = apt.releases();
+  ASSERT_EQ(releases.size(), 2U);
+  EXPECT_EQ(releases[0].sha256, std::string(64, 'a'));
+  EXPECT_EQ(releases[0].name, "bookworm-updates_InRelease");
+  EXPECT_EQ(releases[0].url, "http://mirror.test/debian/dists/bookworm-updates/InRelease");
+  EXPECT_EQ(releases[1].name, "bookworm_InRelease");
+}
+
+TEST(Apt, TheNameOfAListIsItsUrlButForTheScheme) {
+  const std::string sources = "URIs: https://secure.test/debian\nURIs: http://mirror.test/debian";
+  EXPECT_EQ(list_url("mirror.test_debian_dists_x_InRelease", sources),
+            "http://mirror.test/debian/dists/x/InRelease");
+  EXPECT_EQ(list_url("secure.test_a%5fb_dists_x_Release", sources),
+            "https://secure.test/a_b/dists/x/Release");
+  EXPECT_EQ(list_url("_srv_debian_dists_x_InRelease", sources), "file:///srv/debian/dists/x/InRelease");
+  EXPECT_EQ(list_url("mirror.test_100%_dists", sources), "http://mirror.test/100%/dists");
 }
 
 TEST(Apt, InstalledLeavesOutWhatIsRemoved) {
