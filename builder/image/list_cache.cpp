@@ -125,7 +125,8 @@ void serve_lists(const fs::path& tar, const fs::path& folder) {
   const fs::path methods = folder / "methods";
   for (const fs::path& made : {folder, lists, methods}) {
     fs::create_directory(made);
-    fs::permissions(made, static_cast<fs::perms>(0755));
+    fs::permissions(made, fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec |
+                              fs::perms::others_read | fs::perms::others_exec);
   }
   host::read_archive(tar, [&](const host::Member& member, const std::function<std::string()>& read) {
     const fs::path name = member.path;
