@@ -1,7 +1,8 @@
 // kiln's hand in a build guest: runs commands that come in over a virtio-serial port and streams their output
 // back. It lives and writes in /run: the network comes up by ioctl, the resolver by a file of /run laid over
 // /etc/resolv.conf, which it makes (empty) when there is none and takes away again. It never ends by itself;
-// a hang-up of the port means that kiln went away and another may come.
+// a hang-up of the port means that kiln went away and another may come. `kiln_agent wake` sets clock and
+// randomness and ends: for a proof's guest, in which it is for that moment alone.
 //
 // One thread, one poll loop, nothing that blocks: a command that floods its output or reads no input cannot
 // keep a cancel from being heard.
@@ -585,12 +586,13 @@ void reap() {
 
 // The guest was asleep in a file: its clock stands where it was saved, and every guest resumed from that file
 // would draw the same random numbers.
-void wake(const unsigned char* bytes, std::size_t size) {
-  if (size < 8) return;
+bool wake(const unsigned char* bytes, std::size_t size) {
+  if (size < 8) return false;
   timespec now{};
   now.tv_sec = static_cast<time_t>(static_cast<std::uint64_t>(get_u32(bytes)) |
                                    static_cast<std::uint64_t>(get_u32(bytes + 4)) << 32);
-  if (clock_settime(CLOCK_REALTIME, &now) != 0) tell("clock: %s", strerror(errno));
+  bool fine = clock_settime(CLOCK_REALTIME, &now) == 0;
+  if (!fine) tell("clock: %s", strerror(errno));
   // A rand_pool_info: entropy in bits, size in bytes, the bytes.
   struct {
     int entropy_count;
@@ -602,9 +604,22 @@ void wake(const unsigned char* bytes, std::size_t size) {
   pool.entropy_count = static_cast<int>(count) * 8;
   pool.buf_size = static_cast<int>(count);
   const int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC);
-  if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) != 0 || ioctl(fd, RNDRESEEDCRNG) != 0)
+  if (fd < 0 || ioctl(fd, RNDADDENTROPY, &pool) != 0 || ioctl(fd, RNDRESEEDCRNG) != 0) {
     tell("randomness: %s", strerror(errno));
+    fine = false;
+  }
   if (fd >= 0) close(fd);
+  return fine;
+}
+
+// The same for a guest the agent does not live in: what the wake frame would hold comes by standard input.
+int wake_by_input() {
+  unsigned char bytes[8 + 256];
+  std::size_t size = 0;
+  ssize_t got = 0;
+  while (size < sizeof bytes && (got = read(0, bytes + size, sizeof bytes - size)) > 0)
+    size += static_cast<std::size_t>(got);
+  return wake(bytes, size) ? 0 : 1;
 }
 
 void handle(const Header& header, unsigned char* bytes) {
@@ -751,7 +766,8 @@ void turn(int signals) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc == 2 && strcmp(argv[1], "wake") == 0) return wake_by_input();
   signal(SIGPIPE, SIG_IGN);
   sigset_t children;
   sigemptyset(&children);

@@ -118,8 +118,10 @@ std::vector<Item> contents(const fs::path& store) {
   for (auto& [name, item] : verdicts) all.push_back(std::move(item));
   for (const auto& path : children(store / "settled")) {
     all.push_back(item_of(Item::Kind::settled, store, path));
-    all.back().parent = path.filename();
-    all.back().holds = {"layers/" + all.back().parent};
+    const std::string name = path.filename();
+    if (!is_id(name)) continue;  // of an image, which lies anywhere
+    all.back().parent = name;
+    all.back().holds = {"layers/" + name};
   }
   for (const auto& path : children(store / "blobs"))
     if (path.extension() != ".lock") all.push_back(item_of(Item::Kind::blob, store, path));

@@ -35,7 +35,6 @@ constexpr std::size_t kKeptFailures = 20;
 constexpr std::size_t kKeptKeys = 20;
 // Each takes some 200 MiB; what a developer goes back and forth between is few.
 constexpr std::size_t kKeptSettled = 4;
-constexpr std::array kSettledFiles = {"disk.qcow2", "memory.zst", "vmlinuz", "initrd"};
 
 // What a failed call means when the store is made or written. A full file system is named, with what is free
 // on it; for all else another place is asked for.
@@ -93,13 +92,13 @@ host::Fd open_lock_file(const fs::path& file) {
 }
 
 // All below `folder` read-only and on the disk, folders last.
-void settle(const fs::path& folder) {
+void settle(const fs::path& folder, unsigned mode = 0444) {
   for (const auto& item : children(folder)) {
     const auto kind = fs::symlink_status(item).type();
     if (kind == fs::file_type::directory) {
-      settle(item);
+      settle(item, mode);
     } else if (kind == fs::file_type::regular) {
-      ::chmod(item.c_str(), 0444);
+      ::chmod(item.c_str(), mode);
       host::sync_path(item);
     }
   }
@@ -638,50 +637,55 @@ Artifact Store::keep_artifact(const std::string& key, const fs::path& folder, do
 
 // ---- settled guests
 
-std::optional<Settled> Store::find_settled(const std::string& layer) {
-  const std::string place = "settled/" + component(layer);
+std::optional<Settled> Store::find_settled(const std::string& of) {
+  const std::string place = "settled/" + component(of);
   const auto info = read_json(root_ / place / "info.json");
   if (!info) return std::nullopt;
   Settled settled;
   settled.folder = root_ / place;
+  settled.files.clear();
   try {
     settled.machine = info->at("machine").get<std::string>();
-    for (const auto* name : kSettledFiles) {
-      const auto& file = info->at("files").at(name);
-      if (unchanged(fmt::format("{}/{}", place, name), file.at("sha256").get<std::string>(),
+    for (const auto& [name, file] : info->at("files").items()) {
+      settled.files.push_back(name);
+      if (component(name) == name &&
+          unchanged(fmt::format("{}/{}", place, name), file.at("sha256").get<std::string>(),
                     file.at("size").get<std::uint64_t>()))
         continue;
-      drop_settled(layer);
+      drop_settled(of);
       return std::nullopt;
     }
   } catch (const json::exception&) {
-    drop_settled(layer);
+    drop_settled(of);
     return std::nullopt;
   }
   touch(settled.folder);
   return settled;
 }
 
-Settled Store::keep_settled(const std::string& layer, Settled made) {
+Settled Store::keep_settled(const std::string& of, Settled made) {
   // Put together in a tmp/ of its own, as deep as its place, so that disk.qcow2 finds its layer from either.
   auto entry = begin();
-  for (const auto* name : kSettledFiles) host::rename_synced(made.folder / name, entry.folder() / name);
-  settle(entry.folder());
-  const std::string place = "settled/" + component(layer);
+  for (const auto& name : made.files) host::rename_synced(made.folder / name, entry.folder() / name);
+  settle(entry.folder(), 0400);
+  const std::string place = "settled/" + component(of);
   std::map<std::string, Stamp> stamps;
   json files = json::object();
-  for (const auto* name : kSettledFiles) {
+  for (const auto& name : made.files) {
     const auto stamp = digest(entry.folder() / name);
     files[name] = {{"sha256", stamp.sha256}, {"size", stamp.size}};
     stamps[fmt::format("{}/{}", place, name)] = stamp;
   }
-  const json info = {{"layer", layer}, {"machine", made.machine}, {"built", host_.now()}, {"files", files}};
+  const bool layer = is_id(of);
+  const json info = {
+      {layer ? "layer" : "image", of}, {"machine", made.machine}, {"built", host_.now()}, {"files", files}};
   host::write_file(entry.folder() / "info.json",
-                   info.dump(2, ' ', false, json::error_handler_t::replace) + "\n", 0444);
+                   info.dump(2, ' ', false, json::error_handler_t::replace) + "\n", 0400);
 
   const auto lock = take_lock();
   made.folder = put_in_place(entry, place, stamps);
   auto all = children(root_ / "settled");
+  std::erase_if(all, [&](const fs::path& one) { return is_id(one.filename().string()) != layer; });
   std::stable_sort(all.begin(), all.end(),
                    [](const fs::path& a, const fs::path& b) { return mtime_of(a) > mtime_of(b); });
   // One that is being resumed is copied from first; what a copy has open stays readable.
@@ -690,10 +694,10 @@ Settled Store::keep_settled(const std::string& layer, Settled made) {
   return made;
 }
 
-void Store::drop_settled(const std::string& layer) {
+void Store::drop_settled(const std::string& of) {
   if (!writable_) return;
   const auto lock = take_lock();
-  remove_tree(root_ / "settled" / component(layer));
+  remove_tree(root_ / "settled" / component(of));
 }
 
 fs::path Store::keep_failure(const std::string& name, const fs::path& evidence) {

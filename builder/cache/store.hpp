@@ -9,6 +9,8 @@
 //   settled/<layer id>/{disk.qcow2,memory.zst,vmlinuz,initrd,info.json}
 //                                             a guest that booted from that layer and had settled; a
 //                                             by-product, the first to go
+//   settled/<sha256>-<firmware>/{disk.qcow2,memory.zst,seed.iso,key,info.json}
+//                                             the same of an image, for `kiln boot --settled`
 //   blobs/<sha256>  packages/<kind>/  failed/<name>/  tmp/<uuid>/  stamps.json  lock  users
 //
 // The store is 0700 and belongs to one user. A tmp/<uuid> is flocked while its owner lives; the next run
@@ -72,6 +74,7 @@ struct Artifact {
 struct Settled {
   std::filesystem::path folder;
   std::string machine;  // what whoever resumes it has to agree on
+  std::vector<std::string> files = {"disk.qcow2", "memory.zst", "vmlinuz", "initrd"};  // in `folder`
   [[nodiscard]] std::filesystem::path disk() const { return folder / "disk.qcow2"; }
   [[nodiscard]] std::filesystem::path memory() const { return folder / "memory.zst"; }
   [[nodiscard]] std::filesystem::path kernel() const { return folder / "vmlinuz"; }
@@ -194,12 +197,16 @@ class Store {
   // `info` is a JSON object merged into info.json. An artifact the key has already gives way to the new one.
   Artifact keep_artifact(const std::string& key, const std::filesystem::path& folder, double seconds,
                          const std::string& info);
-  // The guest kept of a layer, all its files intact by rule 6; a damaged one is removed.
-  std::optional<Settled> find_settled(const std::string& layer);
-  // Takes over the files of a Settled from `folder` (on the store's file system, by rename). Only the newest
-  // `kKeptSettled` stay.
-  Settled keep_settled(const std::string& layer, Settled made);
-  void drop_settled(const std::string& layer);
+  // The guest kept of a layer, by its id, or of an image, by settled_name(); all its files intact by rule 6;
+  // a damaged one is removed.
+  std::optional<Settled> find_settled(const std::string& of);
+  // Takes over the files of a Settled from its folder (on the store's file system, by rename), readable by
+  // the owner alone: there may be a key among them. Of layers and of images only the newest few stay.
+  Settled keep_settled(const std::string& of, Settled made);
+  void drop_settled(const std::string& of);
+  static std::string settled_name(const std::string& sha256, const std::string& firmware) {
+    return sha256 + "-" + firmware;
+  }
   // Moves or copies a failed step's evidence below failed/, keeps the newest 20, returns the folder.
   std::filesystem::path keep_failure(const std::string& name, const std::filesystem::path& evidence);
   [[nodiscard]] const std::filesystem::path& root() const { return root_; }

@@ -65,10 +65,17 @@ constexpr const char* kBootExamples =
     "  kiln boot --firmware uefi out/ecs-bookworm/ecs-bookworm.qcow2 --profile ecs-bookworm\n"
     "  kiln boot out/minimal/minimal.qcow2 --shell\n"
     "  echo 'systemctl --failed' | kiln boot out/minimal/minimal.qcow2 --shell\n"
+    "  kiln boot --settled out/minimal/minimal.qcow2 -- systemctl is-active ssh\n"
     "\n"
     "Boots a throw-away copy and runs the checks of the profile; the image itself is not written to. With\n"
     "--shell it gives a shell of root in that copy instead, on the terminal or with commands from standard\n"
-    "input; status 1 when the shell's last command failed.";
+    "input; status 1 when the shell's last command failed. What is behind -- is run in it by root, with "
+    "kiln's\n"
+    "own standard input and output; status 1 when it failed.\n"
+    "\n"
+    "With --settled the copy is booted once, kept in the store as it is when it has settled, memory and "
+    "disk,\n"
+    "and resumed from then on: a test pays seconds, and each finds the same machine. Such a run is no proof.";
 constexpr const char* kShellExamples =
     "Example:\n"
     "  kiln shell ecs-bookworm@packages\n"
@@ -129,8 +136,10 @@ struct Raw {
                                           max_size;
   std::size_t jobs = 0;
   bool json = false, quiet = false, no_boot = false, rootless = false, no_cache = false, cold_boot = false,
-       offline = false, online = false, shell = false, schema = false, markdown = false;
+       offline = false, online = false, settled = false, shell = false, schema = false, markdown = false;
   std::vector<std::string> arguments;
+  std::vector<std::string> command;  // behind "--"
+  bool commanded = false;
 };
 
 Error usage(std::string message) {
@@ -217,6 +226,9 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
           "whose checks are run; default those of image.json beside the image");
     value("--firmware", raw.firmware, "bios|uefi", "instead of what the profile says");
     verb.add_flag("--shell", raw.shell, "look inside: a shell of root instead of the checks");
+    verb.add_flag(
+        "--settled", raw.settled,
+        "resume a guest of the image that has settled; it is booted and kept first when there is none");
   }
   if (on({"cache"})) {
     verb.add_option("ACTION", raw.action, "ls, gc, verify or path")->required()->type_name("");
@@ -336,6 +348,13 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
     err << app.help();
     throw usage("no verb").hint("known are " + base::join(verb_names(), ", "));
   }
+  // What is behind -- is another program's, whatever it looks like.
+  if (const auto mark = std::find(words.begin(), words.end(), "--");
+      words.front() == "boot" && mark != words.end()) {
+    raw.commanded = true;
+    raw.command.assign(mark + 1, words.end());
+    words.erase(mark, words.end());
+  }
   const bool top = words.front().starts_with('-');
   const Verb* verb = top ? nullptr : &find_verb(words.front());
   CLI::App& parser = top ? app : *parsers.at(words.front());
@@ -355,8 +374,13 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
 
   one_of("--accel", raw.accel, {"auto", "kvm", "tcg"});
   if (!raw.firmware.empty()) one_of("--firmware", raw.firmware, {"bios", "uefi"});
-  if (raw.shell && (raw.json || !raw.output.empty()))
-    throw usage("--shell gives no results").hint("leave out --json and --output");
+  if (raw.commanded && raw.command.empty())
+    throw usage("there is no command behind --").hint("such as: -- id");
+  if (raw.commanded && raw.shell)
+    throw usage("--shell gives a shell, and -- runs a command").hint("leave out one of them");
+  if ((raw.shell || raw.commanded) && (raw.json || !raw.output.empty()))
+    throw usage(fmt::format("{} gives no results of kiln's own", raw.shell ? "--shell" : "a command"))
+        .hint("leave out --json and --output");
   if (raw.no_cache && !raw.from.empty())
     throw usage("--no-cache runs all steps and --from some").hint("leave out one of them");
   Invocation call(host, stages, out, err, finished);
@@ -387,6 +411,8 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
   call.arguments = std::move(raw.arguments);
   call.profile = raw.profile;
   call.firmware = raw.firmware;
+  call.command = std::move(raw.command);
+  call.resume = raw.settled;
   call.shell = raw.shell;
   call.action = raw.action;
   if (!raw.max_size.empty()) call.max_size = bytes(raw.max_size);
@@ -451,7 +477,8 @@ int report(const Error& error, bool json, const std::string& finished, std::ostr
 int run(int argc, const char* const* argv, const host::Host& host, const stage::StageSet& stages,
         std::ostream& out, std::ostream& err) {
   const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
-  const bool json = std::find(words.begin(), words.end(), "--json") != words.end();
+  const auto own_end = std::find(words.begin(), words.end(), "--");  // a command may have a --json of its own
+  const bool json = std::find(words.begin(), own_end, "--json") != own_end;
   std::string finished;
   try {
     host::install_signal_flags();

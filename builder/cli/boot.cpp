@@ -8,6 +8,7 @@
 #include "cache/store.hpp"
 #include "cli/verbs.hpp"
 #include "engine/engine.hpp"
+#include "engine/kept_boot.hpp"
 #include "engine/machines.hpp"
 #include "engine/proof_spec.hpp"
 #include "engine/publish.hpp"
@@ -42,7 +43,7 @@ Wanted read_image_json(const Invocation& call, const fs::path& image, const std:
     if (!one.is_object() || one.value("name", "") != image.filename().string()) continue;
     if (one.value("sha256", "") == sha256)
       return {engine::proof_from_json(all.at("proof").dump()), file.string()};
-    if (call.shell) break;  // which asks for no checks
+    if (call.shell || !call.command.empty()) break;  // which ask for no checks
     throw base::Error(fmt::format("it describes another {}: the sha256 differs", image.filename().string()),
                       base::Exit::usage)
         .at({file.string(), 0, 0})
@@ -74,8 +75,13 @@ Wanted wanted(const Invocation& call, const fs::path& image, const std::string& 
 void print(std::ostream& out, const fs::path& image, const std::vector<proof::Verdict>& verdicts,
            const fs::path& output) {
   for (const auto& verdict : verdicts) {
-    out << fmt::format("{} ({}, {}): {} in {}\n", image.string(), verdict.firmware, verdict.accel,
-                       verdict.proven ? "proven" : "NOT PROVEN", base::human_seconds(verdict.seconds));
+    const char* outcome = verdict.proven    ? "proven"
+                          : verdict.passed  ? "passed, which from saved memory is no proof,"
+                          : verdict.resumed ? "NOT PASSED"
+                                            : "NOT PROVEN";
+    out << fmt::format("{} ({}, {}{}): {} in {}\n", image.string(), verdict.firmware, verdict.accel,
+                       verdict.resumed ? ", resumed from saved memory" : "", outcome,
+                       base::human_seconds(verdict.seconds));
     for (const auto& check : verdict.checks) {
       const char* how = !check.ran ? "not run" : check.passed ? "ok" : "FAILED";
       out << base::printable(fmt::format("  {:<7}  {} {}{}", how, check.kind, check.name,
@@ -103,7 +109,7 @@ int boot_once(const Invocation& call, stage::Observer& observer) {
   if (!call.firmware.empty())
     want.proof.firmware = {call.firmware == "uefi" ? profile::Firmware::uefi : profile::Firmware::bios};
   engine::require_tools(call.host, proof::tools());
-  if (call.shell) return shell(call, image, want.proof, observer);
+  if (call.shell || !call.command.empty()) return shell(call, {image, sha256, false}, want.proof, observer);
   for (const auto firmware : want.proof.firmware) proof::require_firmware(firmware);
 
   observer.note(fmt::format("checks: {}", want.from));
@@ -132,12 +138,18 @@ int boot_once(const Invocation& call, stage::Observer& observer) {
     options.screen = entry.folder() / ("screen-" + name + ".png");
     options.on_doing = [&](std::string_view what) { observer.doing(what); };
     const double begun = call.host.elapsed();
-    observer.step_begins("boot-" + name, fmt::format("Booting {}", image.filename().string()));
-    auto verdict = machines->prove(options);
+    observer.step_begins("boot-" + name, fmt::format("{} {}", call.resume ? "Resuming" : "Booting",
+                                                     image.filename().string()));
+    proof::Verdict verdict;
+    if (call.resume)
+      engine::with_kept_boot(call.host, store, *machines, options, sha256, observer,
+                             [&](const proof::BootOptions& with) { verdict = machines->prove(with); });
+    else
+      verdict = machines->prove(options);
     verdict.image_sha256 = sha256;
     if (verdict.firmware.empty()) verdict.firmware = name;
     observer.step_ends("boot-" + name,
-                       verdict.proven ? stage::Observer::How::done : stage::Observer::How::failed,
+                       verdict.passed ? stage::Observer::How::done : stage::Observer::How::failed,
                        std::max(0.0, call.host.elapsed() - begun), "");
     const std::string tail = verdicts.empty() ? "" : "-" + name;
     if (fs::is_regular_file(options.console, ignored))
@@ -150,7 +162,7 @@ int boot_once(const Invocation& call, stage::Observer& observer) {
   }
   publisher.text("junit.xml", proof::junit(image.stem().string(), verdicts));
   const bool ok = !verdicts.empty() && std::all_of(verdicts.begin(), verdicts.end(),
-                                                   [](const auto& verdict) { return verdict.proven; });
+                                                   [](const auto& verdict) { return verdict.passed; });
   if (call.json) {
     nlohmann::json result = {{"ok", ok},
                              {"image", image.string()},

@@ -1,5 +1,5 @@
-// `kiln boot IMAGE --shell`: a look inside. Nothing is put into the image for it: the key is the proof's, and
-// goes with the throw-away copy.
+// `kiln boot IMAGE --shell` and `-- COMMAND`: a look inside. Nothing is put into the image for it: the key is
+// the proof's, and goes with the throw-away copy.
 #include <algorithm>
 #include <csignal>
 #include <cstring>
@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 #include "base/scope_exit.hpp"
+#include "base/text.hpp"
 #include "cache/store.hpp"
 #include "cli/verbs.hpp"
 #include "engine/engine.hpp"
+#include "engine/kept_boot.hpp"
 #include "engine/machines.hpp"
 #include "engine/proof_spec.hpp"
 #include "engine/tools.hpp"
@@ -53,8 +55,8 @@ int hand_over(const std::vector<std::string>& argv) {
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-int shell(const Invocation& call, const fs::path& image, const profile::Proof& proof,
-          stage::Observer& observer, bool layer) {
+int shell(const Invocation& call, const ShellImage& image, const profile::Proof& proof,
+          stage::Observer& observer) {
   const host::Host host = engine::limited(call.host, call.timeout);
   cache::Store store(host, call.store);
   const auto machines = engine::real_machines(host, store.root() / "machine");
@@ -63,8 +65,8 @@ int shell(const Invocation& call, const fs::path& image, const profile::Proof& p
   const auto entry = store.scratch();
 
   proof::BootOptions options;
-  options.image = image;
-  options.layer = layer;
+  options.image = image.file;
+  options.layer = image.layer;
   options.proof.memory = proof.memory;
   options.proof.cpus = proof.cpus;
   options.firmware = proof.firmware.empty() ? profile::Firmware::bios : proof.firmware.front();
@@ -79,21 +81,37 @@ int shell(const Invocation& call, const fs::path& image, const profile::Proof& p
   const auto booted = [&](stage::Observer::How how) {
     observer.step_ends("boot", how, std::max(0.0, call.host.elapsed() - begun), "");
   };
-  observer.step_begins("boot", fmt::format("Booting {}", image.filename().string()));
+  observer.step_begins(
+      "boot", fmt::format("{} {}", call.resume ? "Resuming" : "Booting", image.file.filename().string()));
   int status = 0;
+  const auto look = [&](const proof::BootOptions& with) {
+    status = machines->shell(
+        with,
+        [&](const std::vector<std::string>& argv) {
+          booted(stage::Observer::How::done);
+          if (call.command.empty())
+            observer.note("a shell of root; what is written is gone when it ends");
+          else if (call.resume)
+            observer.note("in a guest resumed from saved memory");
+          call.out.flush();
+          return hand_over(argv);
+        },
+        call.command);
+  };
   try {
-    status = proof::shell(host, options, [&](const std::vector<std::string>& argv) {
-      booted(stage::Observer::How::done);
-      observer.note("a shell of root; what is written is gone when it ends");
-      call.out.flush();
-      return hand_over(argv);
-    });
+    if (call.resume)
+      engine::with_kept_boot(call.host, store, *machines, options, image.sha256, observer, look);
+    else
+      look(options);
   } catch (const base::Error& error) {
     if (error.exit() == base::Exit::failed) booted(stage::Observer::How::failed);
     throw;
   }
   if (status == 0) return 0;
-  observer.note(fmt::format("the shell ended with status {}", status));
+  observer.warn(call.command.empty()
+                    ? fmt::format("the shell ended with status {}", status)
+                    : fmt::format("'{}' ended with status {}{}", base::shell_line(call.command), status,
+                                  status == 255 ? ", which is also ssh's when the guest is lost" : ""));
   return static_cast<int>(base::Exit::failed);
 }
 
@@ -101,7 +119,7 @@ int shell(const Invocation& call) {
   return with_progress(call, [&](stage::Observer& observer) {
     const StepImage at = image_of_step(call, call.arguments.at(0), "shell");
     engine::require_tools(call.host, proof::tools());
-    return shell(call, at.image, at.proof, observer, true);
+    return shell(call, {at.image, "", true}, at.proof, observer);
   });
 }
 

@@ -45,6 +45,7 @@ struct Invocation {
   std::vector<std::string> arguments;  // profiles, an image, a stage name
   std::string profile;                 // boot: the profile whose checks are run
   std::string firmware;                // boot: bios, uefi or empty for what the profile says
+  std::vector<std::string> command;    // boot: what to run in the image instead of the checks
   std::string action;                  // cache: ls, gc, verify, path
   // build, cache gc: what the store is trimmed to, in bytes; nullopt: cache::default_limit().
   std::optional<std::uint64_t> max_size;
@@ -61,6 +62,7 @@ struct Invocation {
   bool online = false;    // plan: ask the mirrors what has moved
   bool settled = true;    // false: --cold-boot
   bool native = true;     // false: --rootless, do nothing that only root may
+  bool resume = false;    // boot --settled: from saved memory, which is kept first if need be
   bool shell = false;     // boot: a shell in the image instead of the checks
   bool schema = false;    // stages: the JSON Schema of a profile instead of the table
   bool markdown = false;  // stages: README's table
@@ -72,10 +74,15 @@ int plan(const Invocation& call);
 int explain(const Invocation& call);
 int build(const Invocation& call);
 int boot(const Invocation& call);
-// `boot --shell`: boots a throw-away copy of `image` as `proof` says and gives the user a shell of root in
-// it. `layer`: it is one of the store's.
-int shell(const Invocation& call, const std::filesystem::path& image, const profile::Proof& proof,
-          stage::Observer& observer, bool layer = false);
+struct ShellImage {
+  std::filesystem::path file;
+  std::string sha256;  // not of a layer
+  bool layer = false;  // one of the store's
+};
+// `boot --shell` and `boot -- COMMAND`: boots or resumes a throw-away copy of `image` as `proof` says and
+// gives the user a shell of root in it, or runs the command.
+int shell(const Invocation& call, const ShellImage& image, const profile::Proof& proof,
+          stage::Observer& observer);
 int cache(const Invocation& call);
 int shell(const Invocation& call);
 int stages(const Invocation& call);

@@ -94,6 +94,16 @@ class RealMachines final : public Machines {
     return image::choose_accel(host_, wish, kernel, state_);
   }
   proof::Verdict prove(const proof::BootOptions& options) override { return proof::prove(host_, options); }
+  int shell(const proof::BootOptions& options, const proof::HandOver& hand_over,
+            const std::vector<std::string>& command) override {
+    return proof::shell(host_, options, hand_over, command);
+  }
+  void keep(const proof::BootOptions& options, const fs::path& folder) override {
+    proof::keep(host_, options, folder);
+  }
+  std::string saved_identity(const proof::BootOptions& options) override {
+    return proof::saved_identity(host_, options);
+  }
 
  private:
   const host::Host& host_;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "host/host.hpp"
 #include "image/accel.hpp"
@@ -66,7 +67,12 @@ class Machines {
   virtual std::string guest_identity(const image::GuestOptions& options) = 0;
   // See image::choose_accel.
   virtual image::AccelVerdict choose_accel(image::Wish wish, const std::filesystem::path& kernel) = 0;
+  // See proof::prove, ::shell, ::keep and ::saved_identity.
   virtual proof::Verdict prove(const proof::BootOptions& options) = 0;
+  virtual int shell(const proof::BootOptions& options, const proof::HandOver& hand_over,
+                    const std::vector<std::string>& command) = 0;
+  virtual void keep(const proof::BootOptions& options, const std::filesystem::path& folder) = 0;
+  virtual std::string saved_identity(const proof::BootOptions& options) = 0;
 };
 
 // The real ones. `state` keeps what was found out about this host (does KVM run a kernel?).

@@ -20,6 +20,7 @@
 #include "image/initrd.hpp"
 #include "image/machine.hpp"
 #include "image/rest.hpp"
+#include "image/wake.hpp"
 
 namespace kiln::image {
 namespace {
@@ -137,11 +138,7 @@ class QemuGuest : public Guest {
     doing("resuming the settled guest");
     start(options_.initrd, true);
     machine_->resume(memory, options_.limits.boot);
-    unsigned char clock[8];
-    const auto now = static_cast<std::uint64_t>(host_.now());
-    agent::put_u32(clock, static_cast<std::uint32_t>(now));
-    agent::put_u32(clock + 4, static_cast<std::uint32_t>(now >> 32U));
-    ask(Type::wake, std::string(reinterpret_cast<const char*>(clock), sizeof clock) + base::random_hex(64));
+    ask(Type::wake, wake_payload(host_.now()));
   }
 
   void save(const std::filesystem::path& memory, const std::filesystem::path& initrd) override {

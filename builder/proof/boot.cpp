@@ -1,4 +1,5 @@
-// A cold boot of an exported image on a throw-away overlay, and the checks.
+// A cold boot of an exported image on a throw-away overlay, or one that was kept and is resumed, and the
+// checks.
 
 #include <algorithm>
 #include <array>
@@ -14,6 +15,7 @@
 #include "host/atomic_file.hpp"
 #include "image/disk.hpp"
 #include "image/machine.hpp"
+#include "image/wake.hpp"
 #include "proof/checks.hpp"
 #include "proof/inside.hpp"
 #include "proof/verdict.hpp"
@@ -27,6 +29,8 @@ using std::chrono::seconds;
 namespace fs = std::filesystem;
 
 constexpr const char* user = "kiln-proof";
+// The script comes by stdin and is read whole, so that no command of it can eat the rest.
+constexpr const char* inside_line = "sudo -n sh -c 'script=$(cat); eval \"$script\"'";
 constexpr std::uint64_t extra_room = 1ULL << 30;  // the disk is larger than the image, so that growth shows
 constexpr std::array firmware_code = {"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd"};
 constexpr std::array firmware_vars = {"/usr/share/OVMF/OVMF_VARS_4M.fd", "/usr/share/OVMF/OVMF_VARS.fd"};
@@ -82,14 +86,20 @@ class Proof {
     return verdict_;
   }
 
-  int shell(const HandOver& hand_over) {
+  int shell(const HandOver& hand_over, const std::vector<std::string>& command) {
     start();
-    read_ports();
-    if (!log_in())
-      throw machine_->error("nobody can log in: " + why_outside_).hint("the console is all that can be seen");
+    require_login();
     std::vector<std::string> argv = ssh_argv();
-    // A terminal on this side gets one on that side; else commands are read from standard input.
-    argv.insert(argv.end(), {"-t", fmt::format("{}@127.0.0.1", user), "exec sudo -n -i"});
+    const std::string who = fmt::format("{}@127.0.0.1", user);
+    if (command.empty()) {
+      // A terminal on this side gets one on that side; else commands are read from standard input.
+      argv.insert(argv.end(), {"-t", who, "exec sudo -n -i"});
+    } else {
+      // The words come out as they went in: ssh joins them with spaces, and a shell takes that apart.
+      std::string line = "cd / && exec sudo -n -H --";
+      for (const auto& word : command) line += " " + sh_word(word);
+      argv.insert(argv.end(), {"-T", who, line});
+    }
     const int status = hand_over(argv);
     machine_->quit();
     machine_.reset();
@@ -97,8 +107,44 @@ class Proof {
     return status;
   }
 
+  void keep(const fs::path& folder) {
+    start();
+    require_login();
+    settle();
+    doing("keeping the settled guest");
+    machine_->save(folder / "memory.zst");
+    machine_.reset();
+    fs::rename(options_.scratch / "proof.qcow2", folder / "disk.qcow2");
+    for (const auto& name : saved_files(options_.firmware)) {
+      if (fs::exists(options_.scratch / name)) fs::rename(options_.scratch / name, folder / name);
+    }
+    tidy_up();
+  }
+
+  std::string identity() {
+    const auto info = image::disk_info(host_, options_.image);
+    image::MachineOptions machine = plain_machine();
+    add_devices(machine, {"DISK", "SEED", "CODE", "VARS", ""});
+    std::vector<std::string> words = image::machine_words(machine);
+    words.insert(words.end(), machine.devices.begin(), machine.devices.end());
+    std::string text =
+        fmt::format("machine {}\nqemu {}\nimage {} of {} bytes\nlogin {}\n", base::shell_line(words),
+                    host_.tool_version("qemu-system-x86_64"), info.format, info.virtual_size, user);
+    if (options_.firmware == profile::Firmware::uefi)
+      text += fmt::format("firmware {}\n", base::sha256_file(find_firmware().first));
+    return text;
+  }
+
  private:
+  // Where QEMU finds what differs between two starts of the same machine.
+  struct Names {
+    std::string disk, seed, code, vars, forwards;
+  };
+
+  [[nodiscard]] bool resumes() const { return !options_.saved.empty(); }
+
   void start() {
+    verdict_.resumed = resumes();
     verdict_.firmware = options_.firmware == profile::Firmware::uefi ? "uefi" : "bios";
     verdict_.accel = options_.accel == image::Accel::kvm ? "kvm" : "tcg";
     // What a step must have is looked for before anything is started.
@@ -111,8 +157,52 @@ class Proof {
     start_time_ = host_.elapsed();
     fs::create_directories(options_.scratch);
     auto machine = prepare();
-    doing(fmt::format("booting {} ({})", options_.image.filename().string(), verdict_.firmware));
+    machine.incoming = resumes();
+    doing(resumes() ? "resuming the settled guest"
+                    : fmt::format("booting {} ({})", options_.image.filename().string(), verdict_.firmware));
     machine_ = image::Machine::start(host_, std::move(machine));
+    if (!resumes()) return;
+    machine_->resume(options_.saved / "memory.zst", options_.limits.boot);
+    read_ports();
+    wake();
+    if (options_.on_resumed) options_.on_resumed();
+  }
+
+  // The first word to a guest that was resumed; that it is understood is the login as well.
+  void wake() {
+    doing("setting its clock and randomness");
+    const double end = host_.elapsed() + limit() / 10;
+    std::string seen = "nothing answered on port 22";
+    for (;;) {
+      pause(0.1);
+      if (greeting(ports_[22], seconds(2)).rfind("SSH-", 0) == 0) {
+        const auto wake = image::wake_script(host_.now());
+        const auto text = ssh("sudo -n sh -c " + sh_word(wake.script), wake.input, 60);
+        if (text.find(image::awake) != std::string::npos) break;
+        seen = "its clock and randomness could not be set";
+        if (!text.empty()) seen += ": " + base::printable(base::last_lines(text, 1));
+      }
+      if (host_.elapsed() > end) throw machine_->error("the guest was resumed, but " + seen);
+    }
+    verdict_.boot_seconds = machine_->seconds();
+    add_boot(true, fmt::format("awake after {}", base::human_seconds(verdict_.boot_seconds)));
+  }
+
+  void require_login() {
+    if (resumes()) return;  // it was the first thing done
+    read_ports();
+    if (log_in()) return;
+    throw machine_->error("nobody can log in: " + why_outside_).hint("the console is all that can be seen");
+  }
+
+  // Waits for what every look inside waits for.
+  void settle() {
+    doing("waiting for the guest to settle");
+    const std::string output = ssh(inside_line, inside_script({}, static_cast<long>(limit())), 2 * limit());
+    for (const auto& check : judge({}, read_answers(output), "the look inside was not finished")) {
+      if (check.name == "system has settled" && !(check.ran && check.passed))
+        throw machine_->error("the guest did not settle: " + check.detail);
+    }
   }
 
   // True when the machine stands still although the guest did nothing to make it: the host's disk is full or
@@ -134,17 +224,7 @@ class Proof {
 
   [[nodiscard]] double limit() const { return static_cast<double>(options_.limits.boot.count()); }
 
-  image::MachineOptions prepare() {
-    const auto info = image::disk_info(host_, options_.image);
-    if (!options_.layer) image::require_self_contained(info, fmt::format("'{}'", options_.image.string()));
-    const auto overlay = options_.scratch / "proof.qcow2";
-    std::error_code ignored;
-    fs::remove(overlay, ignored);
-    host::require(*host_.runner, {"qemu-img", "create", "-q", "-f", "qcow2", "-F", info.format, "-b",
-                                  fs::absolute(options_.image).string(), overlay.string(),
-                                  std::to_string(info.virtual_size + extra_room)});
-    make_seed();
-
+  [[nodiscard]] image::MachineOptions plain_machine() const {
     image::MachineOptions machine;
     machine.memory = options_.proof.memory;
     machine.cpus = options_.proof.cpus;
@@ -152,33 +232,72 @@ class Proof {
     machine.limits = options_.limits;
     machine.scratch = options_.scratch;
     machine.console = options_.console;
-    machine.disk = overlay;
+    return machine;
+  }
+
+  void add_devices(image::MachineOptions& machine, const Names& names) const {
     const auto add = [&](std::initializer_list<std::string> words) {
       machine.devices.insert(machine.devices.end(), words);
     };
     if (options_.firmware == profile::Firmware::uefi) {
+      add({"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + names.code});
+      add({"-drive", "if=pflash,format=raw,unit=1,file=" + names.vars});
+    }
+    add({"-drive", "if=none,id=disk,format=qcow2,cache=unsafe,aio=threads,discard=unmap,file=" + names.disk});
+    add({"-device", "virtio-blk-pci,drive=disk,bootindex=1"});
+    add({"-drive", "if=none,id=seed,format=raw,readonly=on,file=" + names.seed});
+    add({"-device", "virtio-blk-pci,drive=seed"});
+    // Not the MAC of build guests: an image that is pinned to that one is found out.
+    add({"-netdev", "user,id=net,ipv6=off" + names.forwards, "-device",
+         "virtio-net-pci,netdev=net,mac=52:54:00:70:72:66,romfile="});
+  }
+
+  image::MachineOptions prepare() {
+    const auto info = image::disk_info(host_, options_.image);
+    if (!options_.layer) image::require_self_contained(info, fmt::format("'{}'", options_.image.string()));
+    const auto overlay = options_.scratch / "proof.qcow2";
+    const std::string image = fs::absolute(options_.image).string();
+    std::error_code ignored;
+    fs::remove(overlay, ignored);
+    if (resumes()) {
+      take_saved(overlay, info.format, image);
+    } else {
+      host::require(*host_.runner, {"qemu-img", "create", "-q", "-f", "qcow2", "-F", info.format, "-b", image,
+                                    overlay.string(), std::to_string(info.virtual_size + extra_room)});
+      make_seed();
+    }
+    image::MachineOptions machine = plain_machine();
+    machine.disk = overlay;
+    Names names{image::option_path(overlay), image::option_path(options_.scratch / "seed.iso"), "", "", ""};
+    if (options_.firmware == profile::Firmware::uefi) {
       const auto [code, vars] = find_firmware();
       const auto own_vars = options_.scratch / "uefi-vars.fd";
-      fs::copy_file(vars, own_vars, fs::copy_options::overwrite_existing);
-      add({"-drive", "if=pflash,format=raw,unit=0,readonly=on,file=" + code.string()});
-      add({"-drive", "if=pflash,format=raw,unit=1,file=" + image::option_path(own_vars)});
+      if (!resumes()) fs::copy_file(vars, own_vars, fs::copy_options::overwrite_existing);
+      names.code = image::option_path(code);
+      names.vars = image::option_path(own_vars);
     }
-    add({"-drive", "if=none,id=disk,format=qcow2,cache=unsafe,aio=threads,discard=unmap,file=" +
-                       image::option_path(overlay)});
-    add({"-device", "virtio-blk-pci,drive=disk,bootindex=1"});
-    add({"-drive",
-         "if=none,id=seed,format=raw,readonly=on,file=" + image::option_path(options_.scratch / "seed.iso")});
-    add({"-device", "virtio-blk-pci,drive=seed"});
     // The system chooses each host port, so that two proofs side by side do not meet.
-    std::string network = "user,id=net,ipv6=off";
     std::vector<int> ports = {22};
     for (const auto& check : options_.proof.ports) ports.push_back(check.port);
     std::sort(ports.begin(), ports.end());
     ports.erase(std::unique(ports.begin(), ports.end()), ports.end());
-    for (const int port : ports) network += fmt::format(",hostfwd=tcp:127.0.0.1:0-:{}", port);
-    // Not the MAC of build guests: an image that is pinned to that one is found out.
-    add({"-netdev", network, "-device", "virtio-net-pci,netdev=net,mac=52:54:00:70:72:66,romfile="});
+    for (const int port : ports) names.forwards += fmt::format(",hostfwd=tcp:127.0.0.1:0-:{}", port);
+    add_devices(machine, names);
     return machine;
+  }
+
+  // What was kept stays as it is: the guest writes to copies. The image may have moved since.
+  void take_saved(const fs::path& overlay, const std::string& format, const std::string& image) {
+    for (const auto& name : saved_files(options_.firmware)) {
+      if (name == "memory.zst") continue;  // read where it lies
+      const auto to = name == "disk.qcow2" ? overlay : options_.scratch / name;
+      std::error_code ignored;
+      fs::remove(to, ignored);
+      host::copy_sparse(options_.saved / name, to);
+      fs::permissions(to, fs::perms::owner_read | fs::perms::owner_write);
+    }
+    host::require(*host_.runner,
+                  {"qemu-img", "rebase", "-q", "-u", "-F", format, "-b", image, overlay.string()});
   }
 
   // A NoCloud seed with a key that is used once: nothing of it is in the image.
@@ -224,7 +343,7 @@ class Proof {
   }
 
   void look() {
-    const bool inside = log_in();
+    const bool inside = resumes() || log_in();
     verdict_.inside = inside;
     if (inside) {
       look_inside();
@@ -316,9 +435,8 @@ class Proof {
     doing("looking inside");
     const double start = host_.elapsed();
     const double patience = 2 * limit() + 150.0 * static_cast<double>(options_.proof.commands.size());
-    // The script comes by stdin and is read whole, so that no command of it can eat the rest.
-    const std::string output = ssh("sudo -n sh -c 'script=$(cat); eval \"$script\"'",
-                                   inside_script(options_.proof, static_cast<long>(limit())), patience);
+    const std::string output =
+        ssh(inside_line, inside_script(options_.proof, static_cast<long>(limit())), patience);
     const auto answers = read_answers(output);
     std::string missing = "the look inside was not finished";
     if (answers.count("end") == 0) {
@@ -354,10 +472,14 @@ class Proof {
     }
   }
 
+  [[nodiscard]] std::string boot_name() const {
+    return (resumes() ? "resumes after a boot by " : "boots by ") + verdict_.firmware;
+  }
+
   void add_boot(bool passed, const std::string& detail) {
     CheckResult result;
     result.kind = "boot";
-    result.name = "boots by " + verdict_.firmware;
+    result.name = boot_name();
     result.passed = passed;
     result.detail = detail;
     result.seconds = machine_->seconds();
@@ -367,7 +489,7 @@ class Proof {
   // A boot that had succeeded and then failed has not succeeded.
   void fail_boot(const Error& error) {
     std::erase_if(verdict_.checks, [&](const CheckResult& check) {
-      return check.kind == "boot" && check.name == "boots by " + verdict_.firmware;
+      return check.kind == "boot" && check.name == boot_name();
     });
     add_boot(false, error.what());
     // What was not reached has not run.
@@ -404,9 +526,10 @@ class Proof {
     machine_.reset();
     tidy_up();
     verdict_.seconds = host_.elapsed() - start_time_;
-    verdict_.proven = !verdict_.checks.empty() && (verdict_.inside || !has_inside_checks(options_.proof)) &&
+    verdict_.passed = !verdict_.checks.empty() && (verdict_.inside || !has_inside_checks(options_.proof)) &&
                       std::all_of(verdict_.checks.begin(), verdict_.checks.end(),
                                   [](const CheckResult& check) { return check.ran && check.passed; });
+    verdict_.proven = verdict_.passed && !verdict_.resumed;
   }
 
   void tidy_up() const {
@@ -435,8 +558,23 @@ Verdict prove(const host::Host& host, const BootOptions& options) {
   return Proof(host, options).prove();
 }
 
-int shell(const host::Host& host, const BootOptions& options, const HandOver& hand_over) {
-  return Proof(host, options).shell(hand_over);
+int shell(const host::Host& host, const BootOptions& options, const HandOver& hand_over,
+          const std::vector<std::string>& command) {
+  return Proof(host, options).shell(hand_over, command);
+}
+
+void keep(const host::Host& host, const BootOptions& options, const fs::path& folder) {
+  Proof(host, options).keep(folder);
+}
+
+std::vector<std::string> saved_files(profile::Firmware firmware) {
+  std::vector<std::string> names = {"disk.qcow2", "memory.zst", "seed.iso", "key"};
+  if (firmware == profile::Firmware::uefi) names.emplace_back("uefi-vars.fd");
+  return names;
+}
+
+std::string saved_identity(const host::Host& host, const BootOptions& options) {
+  return Proof(host, options).identity();
 }
 
 void require_firmware(profile::Firmware firmware) {

@@ -14,19 +14,6 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-// Inside single quotes nothing means anything to the shell but the quote itself.
-std::string sh_word(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text) {
-    if (c == '\'') {
-      out += "'\\''";
-    } else {
-      out += c;
-    }
-  }
-  return out + "'";
-}
-
 constexpr std::string_view head = R"sh(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
 HOME=/root
@@ -226,6 +213,19 @@ void judge_command(const profile::CommandCheck& check, const Words& words, Check
 }
 
 }  // namespace
+
+// Inside single quotes nothing means anything to the shell but the quote itself.
+std::string sh_word(std::string_view text) {
+  std::string out = "'";
+  for (const char c : text) {
+    if (c == '\'') {
+      out += "'\\''";
+    } else {
+      out += c;
+    }
+  }
+  return out + "'";
+}
 
 std::string port_name(const profile::PortCheck& check) {
   const bool web = check.protocol == "http" || check.protocol == "https";

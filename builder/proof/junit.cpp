@@ -54,6 +54,7 @@ std::string junit(const std::string& suite, const std::vector<Verdict>& verdicts
         {"sha256", verdict.image_sha256},
         {"proven", verdict.proven ? "true" : "false"},
         {"inside", verdict.inside ? "true" : "false"},
+        {"resumed", verdict.resumed ? "true" : "false"},
         {"boot_seconds", fmt::format("{:.1f}", verdict.boot_seconds)}};
     for (const auto& [key, value] : properties) {
       out += fmt::format("      <property name=\"{}\" value=\"{}\"/>\n", key, xml(value));

@@ -16,8 +16,10 @@ std::string Verdict::json() const {
                     {"detail", check.detail},
                     {"seconds", check.seconds}});
   }
-  const nlohmann::json value = {{"proven", proven},
+  const nlohmann::json value = {{"passed", passed},
+                                {"proven", proven},
                                 {"inside", inside},
+                                {"resumed", resumed},
                                 {"firmware", firmware},
                                 {"accel", accel},
                                 {"boot_seconds", boot_seconds},
@@ -34,6 +36,9 @@ Verdict Verdict::from_json(const std::string& text) {
     Verdict verdict;
     value.at("proven").get_to(verdict.proven);
     value.at("inside").get_to(verdict.inside);
+    // Verdicts of an older kiln are of cold boots.
+    verdict.passed = value.value("passed", verdict.proven);
+    verdict.resumed = value.value("resumed", false);
     value.at("firmware").get_to(verdict.firmware);
     value.at("accel").get_to(verdict.accel);
     value.at("boot_seconds").get_to(verdict.boot_seconds);

@@ -25,9 +25,13 @@ struct CheckResult {
 };
 
 struct Verdict {
-  bool proven = false;  // booted and every check ran and passed
+  bool passed = false;  // it came up and every check ran and passed
+  // It passed in a boot from cold. A guest resumed from saved memory proves nothing of how the image boots,
+  // so it never does (engine rule 17).
+  bool proven = false;
   bool inside =
       false;  // checks inside the guest ran (an image without cloud-init gets those from outside only)
+  bool resumed = false;     // from saved memory
   std::string firmware;     // bios, uefi
   std::string accel;        // kvm, tcg
   double boot_seconds = 0;  // to ssh
@@ -49,6 +53,10 @@ struct BootOptions {
   std::filesystem::path screen;   // screen.png to write
   std::function<void(std::string_view)> on_doing;
   bool layer = false;  // `image` is one of the store's and may stand on others; else it must stand alone
+  // Where keep() left a guest of this image and machine: resumed instead of booting. Empty: a cold boot.
+  std::filesystem::path saved;
+  // Hears when a resumed guest is of use: what is thrown before that is about `saved`, not about the image.
+  std::function<void()> on_resumed;
 };
 
 // Programs of the host that booting an image and asking it from outside takes.
@@ -60,10 +68,21 @@ std::set<std::string> tools();
 Verdict prove(const host::Host& host, const BootOptions& options);
 
 // Boots like prove(), logs in as root by the one-time key and calls `hand_over` with the argv of an ssh that
-// is to get the user's terminal (or standard input); the machine and all it wrote are gone afterwards.
-// Returns what `hand_over` did: that ssh's exit status. Throws base::Error when nobody can log in.
+// is to get the user's terminal (or standard input): it runs `command`, or a shell when that is empty. The
+// machine and all it wrote are gone afterwards. Returns what `hand_over` did: that ssh's exit status. Throws
+// base::Error when nobody can log in.
 using HandOver = std::function<int(const std::vector<std::string>& argv)>;
-int shell(const host::Host& host, const BootOptions& options, const HandOver& hand_over);
+int shell(const host::Host& host, const BootOptions& options, const HandOver& hand_over,
+          const std::vector<std::string>& command = {});
+
+// Boots like prove(), waits until the guest has settled and leaves it, memory and disk and what opens it, in
+// `folder` as the files of saved_files(). Throws base::Error when it does not come up, does not settle, or
+// nobody can log in: then there is nothing to resume.
+void keep(const host::Host& host, const BootOptions& options, const std::filesystem::path& folder);
+std::vector<std::string> saved_files(profile::Firmware firmware);
+// What a saved guest and whoever resumes it have to agree on beside the image's bytes, one fact a line. Ports
+// are not in it: the guest does not see which of the host's lead to it.
+std::string saved_identity(const host::Host& host, const BootOptions& options);
 
 // Throws base::Error (Exit::missing) when this host lacks what a boot by `firmware` needs.
 void require_firmware(profile::Firmware firmware);

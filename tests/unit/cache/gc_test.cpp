@@ -210,6 +210,58 @@ TEST_F(GcTest, WhatIsSetAsideAndSettledGuestsGoFirst) {
   EXPECT_THAT(names(root / "settled"), IsEmpty());
 }
 
+TEST_F(GcTest, TheSettledGuestOfAnImageStandsOnNothing) {
+  const std::string name = Store::settled_name(std::string(64, 'c'), "bios");
+  {
+    Store store(host, root);
+    const auto entry = store.begin();
+    for (const char* file : {"disk.qcow2", "key"}) host::write_file(entry.folder() / file, file);
+    store.keep_settled(name, {entry.folder(), "a machine", {"disk.qcow2", "key"}});
+    EXPECT_EQ(fs::status(root / "settled" / name / "key").permissions(), fs::perms::owner_read);
+  }
+  {
+    Store store(host, root);
+    EXPECT_THAT(store.trim(kNoLimit).removed, IsEmpty());
+  }
+  {
+    Store store(host, root);
+    const auto found = store.find_settled(name);
+    ASSERT_TRUE(found);
+    EXPECT_EQ(found->machine, "a machine");
+    EXPECT_THAT(found->files, ElementsAre("disk.qcow2", "key"));
+  }
+  Store store(host, root);
+  store.trim(0);
+  EXPECT_FALSE(store.find_settled(name));
+}
+
+TEST_F(GcTest, ADamagedSettledGuestIsGone) {
+  const std::string name = Store::settled_name(std::string(64, 'c'), "bios");
+  Store store(host, root);
+  const auto entry = store.begin();
+  host::write_file(entry.folder() / "memory.zst", "memory");
+  store.keep_settled(name, {entry.folder(), "a machine", {"memory.zst"}});
+  overwrite(root / "settled" / name / "memory.zst", "memorY");
+  EXPECT_FALSE(store.find_settled(name));
+  EXPECT_THAT(names(root / "settled"), IsEmpty());
+}
+
+TEST_F(GcTest, OfSettledGuestsOfLayersAndOfImagesTheNewestFewStay) {
+  for (int i = 0; i < 6; ++i) {
+    Store store(host, root);
+    const auto digit = static_cast<char>('0' + i);
+    for (const auto& name : {std::string(32, digit), Store::settled_name(std::string(64, digit), "bios")}) {
+      const auto entry = store.begin();
+      host::write_file(entry.folder() / "disk.qcow2", name);
+      store.keep_settled(name, {entry.folder(), "", {"disk.qcow2"}});
+    }
+  }
+  EXPECT_THAT(names(root / "settled"), ElementsAre(std::string(32, '2'), std::string(64, '2') + "-bios",
+                                                   std::string(32, '3'), std::string(64, '3') + "-bios",
+                                                   std::string(32, '4'), std::string(64, '4') + "-bios",
+                                                   std::string(32, '5'), std::string(64, '5') + "-bios"));
+}
+
 TEST_F(GcTest, LocksThatNobodyHoldsAreSweptAndPartsOfDownloadsAreOld) {
   Store store(host, root);
   host::write_file(root / "blobs" / (kKeyA + ".lock"), "");

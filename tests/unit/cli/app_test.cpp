@@ -138,8 +138,22 @@ TEST_F(AppTest, AShellGivesNoResultsToBeKept) {
   for (const char* words : {"--json", "--output=/x"}) {
     const Said said = kiln_.run({"boot", kMinimal, "--shell", "--store", "/nonexistent/x", words});
     EXPECT_EQ(said.status, 2);
-    EXPECT_THAT(said.err, HasSubstr("--shell gives no results; leave out --json and --output"));
+    EXPECT_THAT(said.err, HasSubstr("--shell gives no results of kiln's own; leave out --json and --output"));
   }
+}
+
+TEST_F(AppTest, WhatIsBehindTheTwoDashesIsTheCommands) {
+  const auto boot = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {"boot", "/nonexistent/x.qcow2", "--store", "/nonexistent/x"});
+    return kiln_.run(words);
+  };
+  EXPECT_THAT(boot({"--"}).err, HasSubstr("there is no command behind --"));
+  EXPECT_THAT(boot({"--shell", "--", "id"}).err, HasSubstr("--shell gives a shell, and -- runs a command"));
+  EXPECT_THAT(boot({"--json", "--", "id"}).err, HasSubstr("a command gives no results of kiln's own"));
+  const Said said = boot({"--", "ip", "--json", "--no-such-option"});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("there is no image at /nonexistent/x.qcow2"));
+  EXPECT_EQ(said.out, "") << "the command's --json is not kiln's";
 }
 
 TEST_F(AppTest, ChecksOfAnotherImageAreNotRun) {

@@ -289,12 +289,35 @@ proof::Verdict FakeMachines::prove(const proof::BootOptions& options) {
   host::write_file(options.console, "console\n");
   host::write_file(options.screen, "screen\n");
   proof::Verdict verdict;
-  verdict.proven = healthy;
+  verdict.passed = healthy;
+  verdict.resumed = !options.saved.empty();
+  verdict.proven = healthy && !verdict.resumed;
   verdict.inside = true;
   verdict.firmware = options.firmware == profile::Firmware::uefi ? "uefi" : "bios";
   verdict.accel = "tcg";
   verdict.checks = {{"boot", "boot", true, true, "", 1}, {"unit", "nginx", healthy, true, "inactive", 0}};
   return verdict;
+}
+
+int FakeMachines::shell(const proof::BootOptions& options, const proof::HandOver& hand_over,
+                        const std::vector<std::string>& command) {
+  log.push_back(options.saved.empty() ? "shell" : "shell resumed");
+  if (!options.saved.empty()) {
+    if (!resumes) throw base::Error("QEMU could not load the guest's memory");
+    if (host::read_file(options.saved / "memory.zst") != "memory of " + options.image.string())
+      throw std::logic_error("this memory is of another image");
+    options.on_resumed();
+  }
+  return hand_over(command);
+}
+void FakeMachines::keep(const proof::BootOptions& options, const fs::path& folder) {
+  log.push_back("keep");
+  if (!saves) throw base::Error("nobody can log in");
+  for (const auto& name : proof::saved_files(options.firmware)) host::write_file(folder / name, name);
+  host::write_file(folder / "memory.zst", "memory of " + options.image.string());
+}
+std::string FakeMachines::saved_identity(const proof::BootOptions&) {
+  return qemu;
 }
 
 void FakeObserver::step_ends(std::string_view id, How how, double seconds, std::string_view) {

@@ -49,6 +49,10 @@ class FakeMachines final : public Machines {
   std::string guest_identity(const image::GuestOptions& options) override;
   image::AccelVerdict choose_accel(image::Wish wish, const std::filesystem::path& kernel) override;
   proof::Verdict prove(const proof::BootOptions& options) override;
+  int shell(const proof::BootOptions& options, const proof::HandOver& hand_over,
+            const std::vector<std::string>& command) override;
+  void keep(const proof::BootOptions& options, const std::filesystem::path& folder) override;
+  std::string saved_identity(const proof::BootOptions& options) override;
 
   std::vector<std::string> log;  // what was asked for, in order
   std::set<std::string> open;    // what is open now

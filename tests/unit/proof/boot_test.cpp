@@ -209,5 +209,28 @@ TEST_F(BootTest, AShellOfRootGetsTheTerminalAndLeavesNothing) {
   EXPECT_FALSE(fs::exists(key));
 }
 
+TEST_F(BootTest, ACommandComesOutAsItsWordsWereGiven) {
+  std::vector<std::string> argv;
+  const int status = shell(host_, options_,
+                           [&](const std::vector<std::string>& words) {
+                             argv = words;
+                             return 0;
+                           },
+                           {"printf", "%s\n", "it's $HOME", ""});
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(std::vector<std::string>(argv.end() - 3, argv.end()),
+            (std::vector<std::string>{"-T", "kiln-proof@127.0.0.1",
+                                      "cd / && exec sudo -n -H -- 'printf' '%s\n' 'it'\\''s $HOME' ''"}));
+}
+
+TEST_F(BootTest, ASavedGuestIsOfItsMachineAndOfNoPort) {
+  const auto plain = saved_identity(host_, options_);
+  options_.proof.ports = {{443, "https", "/", {}, "", {}}};
+  options_.scratch = folder_.path() / "elsewhere";
+  EXPECT_EQ(saved_identity(host_, options_), plain);
+  options_.proof.memory *= 2;
+  EXPECT_NE(saved_identity(host_, options_), plain);
+}
+
 }  // namespace
 }  // namespace kiln::proof

@@ -1,6 +1,7 @@
 #include "proof/verdict.hpp"
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
 
@@ -34,6 +35,17 @@ TEST(VerdictTest, ComesBackFromItsJson) {
   EXPECT_EQ(back.image_sha256, verdict.image_sha256);
 }
 
+TEST(VerdictTest, OfAnOlderKilnIsOfAColdBoot) {
+  Verdict verdict = sample();
+  verdict.proven = verdict.passed = true;
+  auto old = nlohmann::json::parse(verdict.json());
+  old.erase("passed");
+  old.erase("resumed");
+  const Verdict back = Verdict::from_json(old.dump());
+  EXPECT_TRUE(back.passed);
+  EXPECT_FALSE(back.resumed);
+}
+
 TEST(VerdictTest, BearsForeignBytes) {
   Verdict verdict = sample();
   verdict.checks[0].detail = "\xff\xfe";
@@ -62,6 +74,7 @@ TEST(JunitTest, TellsEachCheckAsACase) {
       <property name="sha256" value="aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"/>
       <property name="proven" value="false"/>
       <property name="inside" value="true"/>
+      <property name="resumed" value="false"/>
       <property name="boot_seconds" value="41.2"/>
     </properties>
     <testcase classname="ecs.bios.boot" name="boots by bios" time="41.250"/>
@@ -80,6 +93,7 @@ TEST(JunitTest, TellsEachCheckAsACase) {
       <property name="sha256" value=""/>
       <property name="proven" value="false"/>
       <property name="inside" value="false"/>
+      <property name="resumed" value="false"/>
       <property name="boot_seconds" value="0.0"/>
     </properties>
     <testcase classname="ecs.uefi.boot" name="boots by uefi" time="20.000">
