@@ -22,8 +22,6 @@
 
 namespace kiln::cli {
 
-namespace fs = std::filesystem;
-
 int hand_over(const std::vector<std::string>& argv) {
   std::vector<char*> words;
   words.reserve(argv.size() + 1);
