@@ -56,6 +56,7 @@ constexpr const char* kBuildExamples =
     "  kiln build --output /srv/images --accel tcg ./dev.yml\n"
     "  kiln build --from salt_highstate ecs-bookworm\n"
     "  kiln build --offline ecs-bookworm\n"
+    "  kiln build --on-error shell ./dev.yml\n"
     "\n"
     "Runs what the store lacks, boots the exported file, and publishes it when it is proven: PROFILE.qcow2,\n"
     "image.json, junit.xml, console.log, screen.png and report.html in ./out/PROFILE.";
@@ -132,8 +133,8 @@ constexpr Verb kVerbs[] = {
 
 // What CLI11 stores into; turned into an Invocation once all of it was checked.
 struct Raw {
-  std::string store, output, until, from, accel = "auto", events, timeout, profile, firmware, action,
-                                          max_size;
+  std::string store, output, until, from, accel = "auto", events, on_error, timeout, profile, firmware,
+                                          action, max_size;
   std::size_t jobs = 0;
   bool json = false, quiet = false, no_boot = false, rootless = false, no_cache = false, cold_boot = false,
        offline = false, online = false, settled = false, shell = false, schema = false, markdown = false;
@@ -274,6 +275,8 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
                     "profiles built at once; default one for every two cores, as memory allows")
         ->type_name("N")
         ->check(CLI::Range(1, 64));
+    value("--on-error", raw.on_error, "shell",
+          "when a step fails, open a shell in its guest or sandbox; needs a terminal");
     verb.add_flag("--cold-boot", raw.cold_boot,
                   "boot every build guest, although one that has settled is kept");
     verb.add_flag("--offline", raw.offline, "fetch nothing; what the store lacks of downloads is an error");
@@ -381,6 +384,14 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
   if ((raw.shell || raw.commanded) && (raw.json || !raw.output.empty()))
     throw usage(fmt::format("{} gives no results of kiln's own", raw.shell ? "--shell" : "a command"))
         .hint("leave out --json and --output");
+  if (!raw.on_error.empty()) {
+    one_of("--on-error", raw.on_error, {"shell"});
+    if (!host.terminal.input_is_tty || !host.terminal.is_tty)
+      throw usage(fmt::format("--on-error shell needs a terminal, and standard {} is none",
+                              host.terminal.input_is_tty ? "error" : "input"))
+          .hint("run it in one, or leave it out: what explains a failure is kept anyway");
+    if (raw.jobs > 1) throw usage("--on-error shell builds one profile at a time").hint("leave out --jobs");
+  }
   if (raw.no_cache && !raw.from.empty())
     throw usage("--no-cache runs all steps and --from some").hint("leave out one of them");
   Invocation call(host, stages, out, err, finished);
@@ -404,6 +415,7 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
   call.offline = raw.offline;
   call.jobs = raw.jobs;
   call.online = raw.online;
+  call.on_error_shell = !raw.on_error.empty();
   call.settled = !raw.cold_boot;
   call.native = !raw.rootless;
   call.version = KILN_VERSION;

@@ -120,6 +120,7 @@ engine::BuildOptions options_for(const Invocation& call, const plan::Plan& plan,
 }
 
 std::size_t jobs_here(const Invocation& call, const std::vector<Loaded>& all) {
+  if (call.on_error_shell) return 1;  // there is one terminal
   constexpr auto kMeminfo = "/proc/meminfo";
   std::uint64_t guest = 0;
   for (const auto& [plan, keys] : all)
@@ -159,9 +160,20 @@ int build_all(const Invocation& call, Progress& progress) {
       // A store for each: what is kept of it in memory is for one thread.
       cache::Store store(host, call.store);
       const auto machines = engine::real_machines(host, store.root() / "machine");
-      auto report = engine::build(host, plan, keys, store, options_for(call, plan, all.size() == 1),
-                                  own ? *own : progress, *machines);
+      stage::Observer& observer = own ? *own : progress;
+      auto options = options_for(call, plan, all.size() == 1);
+      if (call.on_error_shell)
+        options.on_failure = [&](const base::Error& failure, image::System* open) {
+          offer_shell(call, observer, failure, open);
+        };
+      auto report = engine::build(host, plan, keys, store, options, observer, *machines);
       const bool fine = !report.refuted();
+      if (call.on_error_shell && !fine && !report.steps.empty())
+        observer.note(
+            fmt::format("no shell is opened: the image was built, its proof failed; look inside with: {}",
+                        base::shell_line(std::vector<std::string>{
+                            call.program, "shell",
+                            fmt::format("{}@{}", plan.profile.file.string(), report.steps.back().id)})));
       const std::lock_guard guard(counting);
       reports[i] = std::move(report);
       if (call.json)

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fmt/core.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -18,15 +19,24 @@
 #include "engine/machines.hpp"
 #include "engine/proof_spec.hpp"
 #include "engine/tools.hpp"
+#include "host/terminal.hpp"
 #include "proof/verdict.hpp"
 
 namespace kiln::cli {
 
-int hand_over(const std::vector<std::string>& argv) {
+namespace {
+
+// As exec wants it; good as long as `texts` is.
+std::vector<char*> pointers(const std::vector<std::string>& texts) {
   std::vector<char*> words;
-  words.reserve(argv.size() + 1);
-  for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
+  words.reserve(texts.size() + 1);
+  for (const std::string& text : texts) words.push_back(const_cast<char*>(text.c_str()));
   words.push_back(nullptr);
+  return words;
+}
+
+int run_on_terminal(const std::vector<std::string>& argv, char* const* environment, bool results) {
+  const auto words = pointers(argv);
 
   posix_spawnattr_t attributes;
   ::posix_spawnattr_init(&attributes);
@@ -36,8 +46,12 @@ int hand_over(const std::vector<std::string>& argv) {
   ::sigaddset(&plain, SIGPIPE);  // kiln ignores it, and a program inherits that
   ::posix_spawnattr_setsigdefault(&attributes, &plain);
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+  posix_spawn_file_actions_t files;
+  ::posix_spawn_file_actions_init(&files);
+  const base::ScopeExit drop_files([&] { ::posix_spawn_file_actions_destroy(&files); });
+  if (!results) ::posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
   pid_t pid = 0;
-  if (const int code = ::posix_spawnp(&pid, words.front(), nullptr, &attributes, words.data(), environ);
+  if (const int code = ::posix_spawnp(&pid, words.front(), &files, &attributes, words.data(), environment);
       code != 0) {
     throw base::Error(fmt::format("cannot run '{}': {}", argv.front(), std::strerror(code)),
                       base::Exit::missing)
@@ -51,6 +65,58 @@ int hand_over(const std::vector<std::string>& argv) {
   }
   host::check_interrupt();
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+}  // namespace
+
+int hand_over(const std::vector<std::string>& argv) {
+  return run_on_terminal(argv, environ, true);
+}
+
+int hand_over_terminal(const host::Command& command) {
+  std::vector<std::string> variables;
+  if (!command.clear_env)
+    for (char* const* one = environ; *one != nullptr; ++one) {
+      const std::string text = *one;
+      if (!command.env.contains(text.substr(0, text.find('=')))) variables.push_back(text);
+    }
+  for (const auto& [name, value] : command.env)
+    if (value) variables.push_back(fmt::format("{}={}", name, *value));
+  const host::TerminalState state(STDIN_FILENO);
+  return run_on_terminal(command.argv, pointers(variables).data(), false);
+}
+
+void offer_shell(const Invocation& call, stage::Observer& observer, const base::Error& failure,
+                 image::System* open) {
+  // It is told at the end as well; whoever looks around has to know it now.
+  call.err << "error: " << base::printable(failure.what()) << '\n';
+  if (open == nullptr) {
+    observer.note("there is no shell to open: no guest or sandbox was open when the step failed");
+    return;
+  }
+  observer.note(fmt::format(
+      "a shell of root in the {} of the failed step; the build ends with it, and nothing done in it stays",
+      open->booted() ? "guest" : "sandbox"));
+  call.out.flush();
+  call.err.flush();
+  image::Terminal terminal;
+  terminal.in = STDIN_FILENO;
+  terminal.out = STDERR_FILENO;
+  terminal.type = call.host.env("TERM").value_or("dumb");
+  struct winsize size{};
+  if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 && size.ws_col > 0) {
+    terminal.rows = size.ws_row;
+    terminal.columns = size.ws_col;
+  }
+  terminal.hand_over = [](const host::Command& command) { return hand_over_terminal(command); };
+  try {
+    open->shell(terminal);
+  } catch (const base::Error& error) {
+    host::check_interrupt();
+    observer.warn(fmt::format("the shell is lost: {}", error.what()));
+    return;
+  }
+  observer.note("the shell has ended, and with it the build");
 }
 
 int shell(const Invocation& call, const ShellImage& image, const profile::Proof& proof,

@@ -15,6 +15,7 @@
 #include "cache/store.hpp"
 #include "host/host.hpp"
 #include "image/accel.hpp"
+#include "image/system.hpp"
 #include "plan/plan.hpp"
 #include "profile/profile.hpp"
 #include "stage/observer.hpp"
@@ -58,14 +59,15 @@ struct Invocation {
   bool json = false;
   bool quiet = false;
   bool boot = true;
-  bool offline = false;   // build: fetch nothing
-  bool online = false;    // plan: ask the mirrors what has moved
-  bool settled = true;    // false: --cold-boot
-  bool native = true;     // false: --rootless, do nothing that only root may
-  bool resume = false;    // boot --settled: from saved memory, which is kept first if need be
-  bool shell = false;     // boot: a shell in the image instead of the checks
-  bool schema = false;    // stages: the JSON Schema of a profile instead of the table
-  bool markdown = false;  // stages: README's table
+  bool offline = false;         // build: fetch nothing
+  bool online = false;          // plan: ask the mirrors what has moved
+  bool settled = true;          // false: --cold-boot
+  bool native = true;           // false: --rootless, do nothing that only root may
+  bool resume = false;          // boot --settled: from saved memory, which is kept first if need be
+  bool shell = false;           // boot: a shell in the image instead of the checks
+  bool on_error_shell = false;  // build: a shell where a step failed
+  bool schema = false;          // stages: the JSON Schema of a profile instead of the table
+  bool markdown = false;        // stages: README's table
 };
 
 // Each returns an exit status of the contract and throws base::Error.
@@ -92,6 +94,13 @@ int doctor(const Invocation& call);
 // of the Runner gets. Returns its exit status, 128 and more for a signal. Throws base::Error when there is no
 // such program or kiln is interrupted; then it has ended.
 int hand_over(const std::vector<std::string>& argv);
+// The same for a command with an environment of its own, whose output goes to standard error: results alone
+// are for standard output. Leaves the terminal as it was.
+int hand_over_terminal(const host::Command& command);
+// `build --on-error shell`: tells the failure and gives the user a shell in `open`, the guest or sandbox of
+// the step, if there is one. Throws base::Error when kiln is interrupted.
+void offer_shell(const Invocation& call, stage::Observer& observer, const base::Error& failure,
+                 image::System* open);
 
 // Where several builds at once are told of.
 class Progress : public stage::Observer {

@@ -4,13 +4,16 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/error.hpp"
 #include "cache/store.hpp"
 #include "engine/machines.hpp"
 #include "image/accel.hpp"
+#include "image/system.hpp"
 #include "plan/plan.hpp"
 #include "proof/verdict.hpp"
 #include "stage/observer.hpp"
@@ -30,6 +33,9 @@ struct BuildOptions {
   bool offline = false;
   // Guests that have booted are kept and resumed; false: each is booted from cold.
   bool settled = true;
+  // Called when a step has failed and its evidence is kept, before what it ran in is dropped: `open` is the
+  // guest or sandbox it had, nullptr when it had none. What it throws takes the failure's place.
+  std::function<void(const base::Error& failure, image::System* open)> on_failure;
   std::string kiln_version;
   std::uint64_t need_free = 2ULL << 30;  // bytes a step asks of the store's file system
   // Bytes; the store is trimmed to it when a step ran. nullopt: cache::default_limit().

@@ -82,14 +82,18 @@ auto guarded(Session& session, const plan::PlannedStep& step, const plan::StepKe
     session.observer.step_ends(step.id, Observer::How::failed, seconds, evidence);
     return evidence;
   };
+  const auto explain = [&](base::Error& error, const char* what) {
+    tell(error, session, step, failed(what));
+    if (session.options.on_failure) session.options.on_failure(error, work.open_system());
+  };
   try {
     return deed();
   } catch (base::Error& error) {
-    if (!is_interrupt(error)) tell(error, session, step, failed(error.what()));
+    if (!is_interrupt(error)) explain(error, error.what());
     throw;
   } catch (const std::exception& failure) {
     base::Error error(failure.what());
-    tell(error, session, step, failed(failure.what()));
+    explain(error, failure.what());
     throw error;
   }
 }

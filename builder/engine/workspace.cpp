@@ -312,6 +312,11 @@ void StepWorkspace::let_go() {
   for (const auto* name : {"mount", "sandbox"}) cache::remove_tree(place_.folder / name);
 }
 
+image::System* StepWorkspace::open_system() const {
+  if (has_guest()) return booted_->guest.get();
+  return sandbox_ ? &sandbox_->system() : nullptr;
+}
+
 void StepWorkspace::leave_evidence(const fs::path& folder) {
   std::error_code ignored;
   fs::create_directories(folder, ignored);

@@ -126,6 +126,8 @@ class StepWorkspace final : public stage::Workspace {
   // Ends the step's work with its guest still running, which writes to `overlay` from then on; nullptr when
   // it does not come to rest, and the work has yet to be closed. Throws base::Error.
   std::unique_ptr<Booted> cut(const std::filesystem::path& overlay);
+  // The guest or sandbox the step has open, not logged; nullptr when it has none.
+  [[nodiscard]] image::System* open_system() const;
   // Puts log, console, a picture of the display and what the step kept into `folder`.
   void leave_evidence(const std::filesystem::path& folder);
   [[nodiscard]] const std::vector<std::string>& resolved_lines() const { return resolved_; }

@@ -104,6 +104,7 @@ Host Host::system() {
   host.uid = static_cast<int>(::geteuid());
   host.root = host.uid == 0;
   host.terminal.is_tty = ::isatty(STDERR_FILENO) == 1;
+  host.terminal.input_is_tty = ::isatty(STDIN_FILENO) == 1;
   struct winsize size{};
   if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) host.terminal.columns = size.ws_col;
   return host;

@@ -14,7 +14,8 @@
 namespace kiln::host {
 
 struct Terminal {
-  bool is_tty = false;  // stderr is one
+  bool is_tty = false;        // stderr is one
+  bool input_is_tty = false;  // and standard input
   int columns = 80;
 };
 

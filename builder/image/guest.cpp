@@ -17,6 +17,7 @@
 #include "base/error.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
+#include "host/terminal.hpp"
 #include "image/initrd.hpp"
 #include "image/machine.hpp"
 #include "image/rest.hpp"
@@ -158,6 +159,60 @@ class QemuGuest : public Guest {
   }
 
   [[nodiscard]] bool booted() const override { return true; }
+
+  int shell(const Terminal& terminal) override {
+    Exec exec;
+    exec.argv = shell_command(terminal);
+    exec.env = {{"TERM", terminal.type}};
+    const std::uint32_t id = ++last_id_;
+    send(Frame{Type::exec, id, agent::encode_command(exec.argv, environment(exec.env), "/")});
+    const host::TerminalState state(terminal.in);
+    state.raw();
+    std::size_t room = agent::window;
+    bool input_open = true;
+    for (;;) {
+      host::check_interrupt();
+      std::optional<Frame> frame = reader_.next();
+      if (!frame) {
+        pollfd ways[2] = {{agent_.get(), POLLIN, 0}, {input_open && room > 0 ? terminal.in : -1, POLLIN, 0}};
+        ::poll(ways, 2, static_cast<int>(tick.count()));
+        if (ways[1].revents != 0) {
+          std::string keys(std::min<std::size_t>(room, 4096), '\0');
+          const ssize_t got = ::read(terminal.in, keys.data(), keys.size());
+          if (got > 0) {
+            keys.resize(static_cast<std::size_t>(got));
+            room -= keys.size();
+            send(Frame{Type::input, id, std::move(keys)});
+          } else if (got == 0 || errno != EINTR) {  // the terminal went away
+            input_open = false;
+            send(Frame{Type::end_input, id, ""});
+          }
+        }
+        if (ways[0].revents != 0)
+          frame = receive();
+        else
+          machine_->watch(milliseconds(0));
+      }
+      if (!frame || frame->id != id) continue;
+      switch (frame->type) {
+        case Type::out:
+        case Type::err:
+          host::TerminalState::put(terminal.out, frame->payload);
+          break;
+        case Type::credit:
+          room += agent::number_at(frame->payload, 0);
+          break;
+        case Type::failed:
+          throw Error(frame->payload);
+        case Type::exit_status: {
+          const auto signal = static_cast<int>(agent::number_at(frame->payload, 4));
+          return signal != 0 ? 128 + signal : static_cast<int>(agent::number_at(frame->payload, 0));
+        }
+        default:
+          break;
+      }
+    }
+  }
 
   std::string cut(const std::filesystem::path& overlay) override {
     ask(Type::release);  // what commands left running goes first

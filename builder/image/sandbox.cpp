@@ -75,6 +75,38 @@ class Sandbox : public System {
   [[nodiscard]] bool booted() const override { return false; }
 
   host::Finished run(const Exec& exec, const host::OnOutput& on_output) override {
+    const host::Command command = command_for(exec);
+    // Before a later command can clean the folder.
+    const base::ScopeExit keep([this] { keep_packages(); });
+    if (exec.output_file.empty()) return host_.runner->run(command, on_output);
+    const Fd out(::open(exec.output_file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+    if (!out) throw host::io_error("write", exec.output_file, errno);
+    host::Finished finished = host_.runner->run(command, [&](host::Stream stream, std::string_view bytes) {
+      if (stream == host::Stream::err) {
+        if (on_output) on_output(stream, bytes);
+        return;
+      }
+      while (!bytes.empty()) {
+        const ssize_t put = ::write(out.get(), bytes.data(), bytes.size());
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) throw host::io_error("write", exec.output_file, errno);
+        bytes.remove_prefix(static_cast<std::size_t>(put));
+      }
+    });
+    finished.out.clear();
+    return finished;
+  }
+
+  int shell(const Terminal& terminal) override {
+    Exec exec;
+    exec.argv = shell_command(terminal);
+    exec.env = {{"TERM", terminal.type}};
+    const base::ScopeExit keep([this] { keep_packages(); });
+    return terminal.hand_over(command_for(exec));
+  }
+
+ private:
+  [[nodiscard]] host::Command command_for(const Exec& exec) const {
     // What an earlier command left in its place could lead the mount of /proc out of the image.
     static_cast<void>(open_plain("/proc"));
     // A PID namespace for each command: whatever it leaves running dies with it.
@@ -112,29 +144,9 @@ class Sandbox : public System {
     command.timeout = exec.timeout.count() > 0 ? exec.timeout : options_.step_limit;
     command.purpose = exec.purpose;
     command.input = exec.input_file.empty() ? exec.input : host::read_file(exec.input_file);
-
-    // Before a later command can clean the folder.
-    const base::ScopeExit keep([this] { keep_packages(); });
-    if (exec.output_file.empty()) return host_.runner->run(command, on_output);
-    const Fd out(::open(exec.output_file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (!out) throw host::io_error("write", exec.output_file, errno);
-    host::Finished finished = host_.runner->run(command, [&](host::Stream stream, std::string_view bytes) {
-      if (stream == host::Stream::err) {
-        if (on_output) on_output(stream, bytes);
-        return;
-      }
-      while (!bytes.empty()) {
-        const ssize_t put = ::write(out.get(), bytes.data(), bytes.size());
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) throw host::io_error("write", exec.output_file, errno);
-        bytes.remove_prefix(static_cast<std::size_t>(put));
-      }
-    });
-    finished.out.clear();
-    return finished;
+    return command;
   }
 
- private:
   [[nodiscard]] std::string host_program(const std::string& name) const {
     // By path, because PATH is the image's.
     const auto found = host_.runner->find_program(name);

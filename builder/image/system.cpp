@@ -7,6 +7,22 @@
 
 namespace kiln::image {
 
+int System::shell(const Terminal& /*terminal*/) {
+  throw base::Error("no shell can be opened there");
+}
+
+std::vector<std::string> shell_command(const Terminal& terminal) {
+  // script makes the terminal: what comes from kiln is a pipe, or a terminal that is not the image's. The
+  // size of a pipe is not known to it, and it would not echo.
+  const std::string inner = fmt::format(
+      "stty echo rows {} columns {} 2>/dev/null; cd /root; command -v bash >/dev/null && exec bash -l; exec "
+      "sh -l",
+      terminal.rows, terminal.columns);
+  return {"sh", "-c",
+          R"(command -v script >/dev/null && exec script -q -e -c "$1" /dev/null; cd /root; exec sh -i)",
+          "kiln-shell", inner};
+}
+
 host::Finished System::require(const Exec& exec, const host::OnOutput& on_output) {
   host::Finished finished = run(exec, on_output);
   if (finished.ok()) return finished;

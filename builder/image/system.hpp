@@ -36,6 +36,15 @@ struct Exec {
   std::string purpose;                // "installing nginx"
 };
 
+// Whoever sits there, for a shell in the image.
+struct Terminal {
+  int in = 0, out = 2;
+  std::string type = "dumb";  // as TERM has it
+  int rows = 24, columns = 80;
+  // Runs a command of the host's on that very terminal; returns its exit status. Throws base::Error.
+  std::function<int(const host::Command& command)> hand_over;
+};
+
 class System {
  public:
   virtual ~System() = default;
@@ -44,6 +53,9 @@ class System {
   virtual host::Finished run(const Exec& exec, const host::OnOutput& on_output = {}) = 0;
   // True when systemd runs there.
   [[nodiscard]] virtual bool booted() const = 0;
+  // A shell of root's at `terminal`; returns its exit status once it has ended. No limit of time holds
+  // meanwhile. Throws base::Error when there is none to be had.
+  virtual int shell(const Terminal& terminal);
 
   // The same for both, built on run(): throws base::Error unless the status is 0 (command, how it ended, last
   // 30 lines).
@@ -53,5 +65,8 @@ class System {
   // Unpacks a local tar below `directory` (made if need be), as image::Files::unpack does.
   void unpack(const std::filesystem::path& tar, const std::string& directory);
 };
+
+// What shell() runs: a login shell on a terminal of the image's own.
+std::vector<std::string> shell_command(const Terminal& terminal);
 
 }  // namespace kiln::image

@@ -41,12 +41,14 @@ does 'resuming the settled guest' || fail "nothing was resumed"
 ! does 'keeping the settled guest' || fail "it was booted all the same"
 says '^clean$'
 second=$(sed -n 3p "$work/out")
-[ ${#first} = 32 ] && [ "$first" != "$second" ] || fail "two guests drew the same random numbers: $first"
+[ ${#first} = 32 ] || fail "these are no 16 bytes: $first"
+[ "$first" != "$second" ] || fail "two guests drew the same random numbers: $first"
 clock=$(sed -n 2p "$work/out")
 [ $(($(date +%s) - clock)) -le 60 ] || fail "the guest's clock stands at $clock"
 
 # Words come out as they went in, standard input goes in, and a status that is not 0 is told.
 status=0
+# shellcheck disable=SC2016 # nothing is to be expanded here
 printf 'from outside' | "$KILN" boot --settled "$image" --store "$store" -- sh -c 'cat; echo " $1|$2"; exit 7' x "a  b" '$(id)' \
   >"$work/out" 2>"$work/err" || status=$?
 expect_status 1

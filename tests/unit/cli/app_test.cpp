@@ -142,6 +142,14 @@ TEST_F(AppTest, AShellGivesNoResultsToBeKept) {
   }
 }
 
+TEST_F(AppTest, AShellOnErrorIsForATerminal) {
+  const Said said = kiln_.run({"build", kMinimal, "--store", "/nonexistent/x", "--on-error", "shell"});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("--on-error shell needs a terminal, and standard input is none"));
+  EXPECT_THAT(kiln_.run({"build", kMinimal, "--on-error", "sehll"}).err,
+              HasSubstr("--on-error: unknown 'sehll', did you mean 'shell'?"));
+}
+
 TEST_F(AppTest, WhatIsBehindTheTwoDashesIsTheCommands) {
   const auto boot = [&](std::vector<std::string> words) {
     words.insert(words.begin(), {"boot", "/nonexistent/x.qcow2", "--store", "/nonexistent/x"});

@@ -56,5 +56,23 @@ TEST(HandOverTest, DeathByASignalIsAStatusAndAMissingProgramAnError) {
   }
 }
 
+TEST(HandOverTest, OnATerminalTheCommandHasItsOwnEnvironmentAndWritesNoResults) {
+  const host::TempDir dir;
+  host::Command command{"/bin/sh", "-c", "env; exit 4"};
+  command.clear_env = true;
+  command.env = {{"ONLY", "this"}, {"NOT", std::nullopt}};
+  int status = -1;
+  {
+    const Instead out(STDOUT_FILENO, dir.path() / "out", O_WRONLY | O_CREAT);
+    const Instead err(STDERR_FILENO, dir.path() / "err", O_WRONLY | O_CREAT);
+    status = hand_over_terminal(command);
+  }
+  EXPECT_EQ(status, 4);
+  EXPECT_EQ(host::read_file(dir.path() / "out"), "");
+  const std::string err = host::read_file(dir.path() / "err");
+  EXPECT_THAT(err, HasSubstr("ONLY=this\n"));
+  EXPECT_THAT(err, testing::Not(HasSubstr("HOME=")));
+}
+
 }  // namespace
 }  // namespace kiln::cli

@@ -451,6 +451,41 @@ TEST(Build, AnInterruptIsNoFailureAndLeavesNothing) {
   EXPECT_THAT(world.names(world.root / "tmp"), IsEmpty());
 }
 
+TEST(Build, AFailedStepCanBeLookedAtInTheGuestItHad) {
+  World world;
+  world.base("base", "1");
+  world.guest("states", "1", [](stage::Workspace& work) {
+    work.guest().run(command({"salt-call", "state.apply"}));
+    throw base::Error("a state failed");
+  });
+  int looks = 0;
+  world.options.on_failure = [&](const base::Error& failure, image::System* open) {
+    ++looks;
+    EXPECT_EQ(failure.message(), "a state failed");
+    EXPECT_TRUE(open != nullptr && open->booted());
+    EXPECT_THAT(world.machines.open, Contains("guest"));
+    EXPECT_EQ(world.names(world.root / "failed").size(), 1U) << "the evidence is kept by then";
+  };
+  EXPECT_THROW(world.build(), base::Error);
+  EXPECT_EQ(looks, 1);
+  EXPECT_THAT(world.machines.open, IsEmpty());
+  EXPECT_EQ(world.names(world.root / "layers").size(), 1U) << "the base alone";
+}
+
+TEST(Build, WhereNothingIsOpenNothingIsLookedAtAndAnInterruptIsNoFailure) {
+  for (const auto exit : {base::Exit::failed, base::Exit::interrupted}) {
+    World world;
+    world.base("base", "1", [&](stage::Workspace&) { throw base::Error("no", exit); });
+    int looks = 0;
+    world.options.on_failure = [&](const base::Error&, image::System* open) {
+      ++looks;
+      EXPECT_EQ(open, nullptr);
+    };
+    EXPECT_THROW(world.build(), base::Error);
+    EXPECT_EQ(looks, exit == base::Exit::failed ? 1 : 0);
+  }
+}
+
 TEST(Build, AnInputEditedWhileAnEarlierStepRunsIsReadAsItWas) {
   World world;
   const fs::path tree = world.dir.path() / "tree";

@@ -63,5 +63,14 @@ TEST(System, a_failed_command_is_an_error_with_its_last_words) {
   }
 }
 
+TEST(ShellTest, IsALoginShellOnATerminalOfTheRightSize) {
+  Terminal terminal;
+  terminal.rows = 50;
+  terminal.columns = 132;
+  const auto argv = shell_command(terminal);
+  EXPECT_EQ(argv.front(), "sh");
+  EXPECT_THAT(argv.back(), testing::StartsWith("stty echo rows 50 columns 132 "));
+}
+
 }  // namespace
 }  // namespace kiln::image
