@@ -11,13 +11,16 @@ extern const stage::StageType overlay;
 extern const stage::StageType salt_install;
 extern const stage::StageType salt_highstate;
 extern const stage::StageType systemd_units;
+extern const stage::StageType kiln_env;
 extern const stage::StageType seal;
 extern const stage::StageType export_qcow2;
+extern const stage::StageType export_disk;
+extern const stage::StageType env_package;
 
 std::span<const stage::StageType* const> all() {
-  static constexpr std::array<const stage::StageType*, 9> types = {
-      &base_debian,    &base_image,    &packages, &overlay,      &salt_install,
-      &salt_highstate, &systemd_units, &seal,     &export_qcow2,
+  static constexpr std::array<const stage::StageType*, 12> types = {
+      &base_debian,   &base_image, &packages, &overlay,      &salt_install, &salt_highstate,
+      &systemd_units, &kiln_env,   &seal,     &export_qcow2, &export_disk,  &env_package,
   };
   return types;
 }

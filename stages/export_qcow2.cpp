@@ -2,10 +2,8 @@
 
 #include <array>
 #include <filesystem>
-#include <fmt/format.h>
 
-#include "base/size.hpp"
-#include "image/disk.hpp"
+#include "stage/export.hpp"
 #include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
 #include "stage/workspace.hpp"
@@ -26,20 +24,7 @@ constexpr std::string_view doc =
 
 The image must have been sealed (see `seal`) unless `sealed: false` says that it need not be.)";
 
-constexpr std::array<stage::Option, 2> options = {{
-    {.name = "size",
-     .type = stage::Type::size,
-     .fallback = {},
-     .doc = "Virtual size of the disk; its content and head-room without it.",
-     .minimum = 1LL << 28U,
-     .maximum = 1LL << 42U},
-    {.name = "sealed",
-     .type = stage::Type::flag,
-     .fallback = "true",
-     .doc = "The step before this must be `seal`; false exports an image with the build's keys and ids."},
-}};
-
-constexpr std::array<std::string_view, 4> tools = {"e2fsck", "qemu-img", "resize2fs", "sfdisk"};
+constexpr std::array<stage::Option, 2> options = {stage::export_size, stage::export_sealed};
 
 class ExportQcow2 : public stage::Stage {
  public:
@@ -49,29 +34,16 @@ class ExportQcow2 : public stage::Stage {
     return tense == stage::Tense::will ? "Export a qcow2" : "Exporting a qcow2";
   }
 
-  // All four write into the exported file.
   void describe(stage::KeyWriter& key) const override {
     for (const char* program : {"sfdisk", "e2fsck", "resize2fs", "qemu-img"}) key.tool(program);
   }
 
+  [[nodiscard]] std::string ending() const override { return ".qcow2"; }
+
   void run(stage::Workspace& work) const override {
     const fs::path raw = work.scratch() / "disk.raw";
-    work.observer().doing("reading the disk");
-    image::convert(work.host(), work.image(), raw, "raw", false);
-    const auto size = options_.has("size") ? static_cast<std::uint64_t>(options_.number("size")) : 0;
-    const image::FileSystem root = image::root_file_system(work.host(), raw);
-    if (root.kind == "ext4" || size != 0) {
-      work.observer().doing("fitting the root file system");
-      const std::uint64_t fitted = image::resize_disk(work.host(), raw, size);
-      work.log(fmt::format("the disk has {}\n", base::human_size(fitted)));
-    } else {
-      work.observer().note(fmt::format("the root file system is {}, so the disk keeps its size", root.kind));
-    }
-    work.observer().doing("compressing");
-    const fs::path to = work.output() / (work.profile_name() + ".qcow2");
-    image::convert(work.host(), raw, to, "qcow2", true);
-    fs::remove(raw);
-    image::check_image(work.host(), to);
+    work.log(stage::export_raw(work, raw, static_cast<std::uint64_t>(options_.number("size"))) + "\n");
+    stage::export_compressed(work, raw, work.output() / (work.profile_name() + ending()));
   }
 
  private:
@@ -91,9 +63,9 @@ const stage::StageType export_qcow2 = {
     .doc = doc,
     .kind = stage::Kind::artifact,
     .place = stage::Place::offline,
-    .revision = 1,
+    .revision = 2,
     .options = options,
-    .tools = tools,
+    .tools = stage::export_tools,
     .make = make,
 };
 

@@ -10,7 +10,7 @@
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
 #include "host/tree.hpp"
-#include "profile/node.hpp"
+#include "profile/profile.hpp"
 #include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
 #include "stage/workspace.hpp"

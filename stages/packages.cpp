@@ -96,10 +96,7 @@ class Packages : public stage::Stage {
     work.observer().doing(work.offline() ? "bringing the kept package lists in"
                                          : "refreshing the package lists");
     if (const auto when = apt.update(on_output)) work.resolved_at(*when);
-    for (const target::Release& one : apt.releases()) {
-      work.resolved(fmt::format("release {} {}", one.sha256, one.name));
-      work.served(one.url, one.sha256);
-    }
+    for (const target::Release& one : apt.releases()) work.release(one.sha256, one.name, one.url);
     const std::map<std::string, std::string> before = apt.installed();
     install(apt, names, wanted, on_output);
     lines.finish();

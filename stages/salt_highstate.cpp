@@ -219,10 +219,7 @@ class SaltHighstate : public stage::Stage {
   static void record(stage::Workspace& work, image::System& guest,
                      const std::vector<std::string>& installed) {
     target::Apt apt(guest);
-    for (const target::Release& one : apt.releases()) {
-      work.resolved(fmt::format("release {} {}", one.sha256, one.name));
-      work.served(one.url, one.sha256);
-    }
+    for (const target::Release& one : apt.releases()) work.release(one.sha256, one.name, one.url);
     const std::map<std::string, std::string> versions = apt.installed();
     for (const std::string& name : installed) {
       const auto version = versions.find(name);

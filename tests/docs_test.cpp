@@ -15,6 +15,8 @@
 #include "base/text.hpp"
 #include "cli/app.hpp"
 #include "engine/tools.hpp"
+#include "env/check.hpp"
+#include "env/option.hpp"
 #include "host/atomic_file.hpp"
 #include "host/host.hpp"
 #include "host/runner.hpp"
@@ -84,6 +86,10 @@ std::set<std::string> verbs_of_help() {
   return all_matches(between(help, "ubcommands:", "\nExample:"), "\n  ([a-z]+) ");
 }
 
+std::set<std::string> verbs_of_env() {
+  return all_matches(between(help_of({"env"}), "ubcommands:", "\nExample:"), "\n  ([a-z]+) ");
+}
+
 TEST(Docs, TheTableOfStagesIsTheOneKilnPrints) {
   const std::string text = readme();
   const std::string now = between(text, "<!-- stages -->\n", "<!-- /stages -->");
@@ -100,8 +106,15 @@ TEST(Docs, ThePublishedSchemaIsTheOneKilnPrints) {
   expect_generated(file, fs::exists(file) ? host::read_file(file) : "", schema, schema);
 }
 
+TEST(Docs, ThePublishedSchemaOfEnvironmentsIsTheOneKilnPrints) {
+  const fs::path file = kSource / "profiles/env.schema.json";
+  const std::string schema = env::schema();
+  expect_generated(file, fs::exists(file) ? host::read_file(file) : "", schema, schema);
+}
+
 // What a validator of JSON Schema says of each YAML text: "" or its first complaint.
-std::vector<std::string> complaints(const std::vector<std::string>& texts) {
+std::vector<std::string> complaints(const std::vector<std::string>& texts,
+                                    const fs::path& schema = "profiles/profile.schema.json") {
   constexpr const char* script = R"(
 import json, sys, jsonschema, yaml
 schema, texts = json.load(sys.stdin)
@@ -112,8 +125,7 @@ json.dump([first(text) for text in texts], sys.stdout)
 )";
   using nlohmann::json;
   host::Command command({"python3", "-c", script});
-  command.input =
-      json({json::parse(host::read_file(kSource / "profiles/profile.schema.json")), texts}).dump();
+  command.input = json({json::parse(host::read_file(kSource / schema)), texts}).dump();
   const host::Finished done = host::system_runner()->run(command);
   EXPECT_EQ(done.exit, 0) << done.err;
   if (done.exit != 0) return std::vector<std::string>(texts.size(), "no validator");
@@ -175,6 +187,39 @@ TEST(Docs, TheSchemaAcceptsTextsThatLookLikeNumbers) {
   EXPECT_EQ(mistakes(texts[1]), "");
 }
 
+TEST(Docs, TheSchemaOfEnvironmentsAcceptsAndRefusesWhatKilnDoes) {
+  const std::string head = "#cloud-config\nappliance:\n  domain: x.org\n";
+  const std::vector<std::string> good = {
+      head,
+      head + "disable_root: true\nruncmd: [x]\nusers:\n",
+      head + "ecs: {git: {commitid: '0123'}}\n",
+      head + "  ssl: {letsencrypt: {enabled: false}}\n  sentry: {dsn: 'https://x'}\nssh_authorized_keys:\n",
+      head +
+          "  extra: {files: [{path: /a, content: x}], packages: [vim], states: x}\n  allowed_hosts: [a, b]\n",
+      host::read_file(kSource / "overlays/ecs/pillar/default-env.sls")};
+  const std::vector<std::string> bad = {"#cloud-config\n",
+                                        "#cloud-config\nappliance: {standby: true}\n",
+                                        "#cloud-config\nappliance: {domain: a_b}\n",
+                                        head + "unknown_key: 1\n",
+                                        head + "  unknown_key: 1\n",
+                                        head + "  standby: 1\n",
+                                        head + "  backup: {url: x}\n",
+                                        head + "  extra: {files: [{content: x}]}\n",
+                                        head + "  extra: {files: [{path: x}]}\n",
+                                        head + "  extra: {packages: [-x]}\n",
+                                        head + "  dkim: {key: x}\n",
+                                        head + "ecs: {vault_sign: x}\n",
+                                        head + "ecs: {git: {commitid: 123}}\n",
+                                        head + "ecs: {settings: [x]}\n"};
+  std::vector<std::string> texts = good;
+  texts.insert(texts.end(), bad.begin(), bad.end());
+  const auto said = complaints(texts, "profiles/env.schema.json");
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    EXPECT_EQ(said[i].empty(), i < good.size()) << texts[i] << said[i];
+    EXPECT_EQ(env::check({texts[i], "e.yml"}, host::Host::system()).empty(), i < good.size()) << texts[i];
+  }
+}
+
 TEST(Docs, TheTableOfTestsHasItsMinutes) {
   const std::string table = between(readme(), "## Tests", "<!-- skips -->");
   EXPECT_EQ(all_matches(table, "\n\\| `([a-z]+)` \\| [^|]+ \\| (?:[0-9]+|hours) \\|"),
@@ -186,9 +231,15 @@ TEST(Docs, TheTableOfVerbsNamesEveryVerbAndNoOther) {
             verbs_of_help());
 }
 
+TEST(Docs, TheTableOfVerbsNamesEveryVerbOnEnvironments) {
+  EXPECT_EQ(all_matches(between(readme(), "## Verbs", "## The road"), "\n\\| `kiln env ([a-z]+)"),
+            verbs_of_env());
+}
+
 TEST(Docs, EveryOptionReadmeNamesIsThere) {
   std::string help = help_of({});
   for (const std::string& verb : verbs_of_help()) help += help_of({verb});
+  for (const std::string& verb : verbs_of_env()) help += help_of({"env", verb});
   for (const std::string& option : all_matches(readme(), "`(--[a-z][a-z-]*)"))
     EXPECT_THAT(help, testing::HasSubstr(option)) << "README names " << option;
 }
@@ -196,6 +247,8 @@ TEST(Docs, EveryOptionReadmeNamesIsThere) {
 TEST(Docs, EveryVerbsHelpHasAnExample) {
   for (const std::string& verb : verbs_of_help())
     EXPECT_THAT(help_of({verb}), testing::HasSubstr("Example:\n  kiln " + verb)) << verb;
+  for (const std::string& verb : verbs_of_env())
+    EXPECT_THAT(help_of({"env", verb}), testing::HasSubstr("Example:\n  kiln env " + verb)) << verb;
 }
 
 TEST(Docs, TheExampleProfileIsOne) {

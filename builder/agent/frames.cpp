@@ -1,5 +1,7 @@
 #include "agent/frames.hpp"
 
+#include <fmt/format.h>
+
 #include "base/error.hpp"
 
 namespace kiln::agent {
@@ -37,7 +39,7 @@ std::string encode_command(const std::vector<std::string>& argv,
   append_u32(payload, env.size());
   append_word(payload, cwd);
   for (const auto& word : argv) append_word(payload, word);
-  for (const auto& [name, value] : env) append_word(payload, name + "=" + value);
+  for (const auto& [name, value] : env) append_word(payload, fmt::format("{}={}", name, value));
   if (payload.size() > max_payload) {
     throw base::Error("the command line is longer than 1 MiB").hint("give the data as the command's input");
   }
@@ -69,7 +71,7 @@ std::optional<Frame> FrameReader::next() {
 }
 
 std::uint32_t number_at(std::string_view payload, std::size_t offset) {
-  return payload.size() < offset + 4 ? 0 : get_u32(unsigned_bytes(payload.data()) + offset);
+  return payload.size() < offset + 4 ? 0 : get_u32(unsigned_bytes(&payload[offset]));
 }
 
 }  // namespace kiln::agent

@@ -31,11 +31,42 @@ std::string join(std::span<const std::string> parts, std::string_view separator)
   return text;
 }
 
+std::string upper(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) {
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+  }
+  return result;
+}
+
+std::string lower(std::string_view text) {
+  std::string result(text);
+  for (char& c : result) {
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  }
+  return result;
+}
+
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+}
+
 std::string_view trim(std::string_view text) {
   constexpr std::string_view blank = " \t\r\n\v\f";
   const std::size_t begin = text.find_first_not_of(blank);
   if (begin == std::string_view::npos) return {};
   return text.substr(begin, text.find_last_not_of(blank) - begin + 1);
+}
+
+std::vector<std::string> words(std::string_view text) {
+  constexpr std::string_view blanks = " \t";
+  std::vector<std::string> result;
+  for (std::size_t begin = text.find_first_not_of(blanks); begin != std::string_view::npos;) {
+    const std::size_t end = std::min(text.find_first_of(blanks, begin), text.size());
+    result.emplace_back(text.substr(begin, end - begin));
+    begin = text.find_first_not_of(blanks, end);
+  }
+  return result;
 }
 
 std::string last_lines(std::string_view text, std::size_t count) {
@@ -49,19 +80,19 @@ std::string last_lines(std::string_view text, std::size_t count) {
   return std::string(text.substr(begin));
 }
 
-std::string shell_word(std::string_view text) {
+bool is_plain_word(std::string_view text) {
   constexpr std::string_view plain =
       "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
-  if (!text.empty() && text.find_first_not_of(plain) == std::string_view::npos) return std::string(text);
-  std::string word = "'";
-  for (const char c : text) {
-    if (c == '\'') {
-      word += "'\\''";
-    } else {
-      word += c;
-    }
-  }
-  return word + "'";
+  return !text.empty() && text.find_first_not_of(plain) == std::string_view::npos;
+}
+
+std::string shell_quoted(std::string_view text) {
+  constexpr std::pair<char, std::string_view> quote[] = {{'\'', "'\\''"}};
+  return "'" + replace_each(text, quote) + "'";
+}
+
+std::string shell_word(std::string_view text) {
+  return is_plain_word(text) ? std::string(text) : shell_quoted(text);
 }
 
 std::string shell_line(std::span<const std::string> argv) {
@@ -213,6 +244,23 @@ std::string did_you_mean(std::string_view word, std::span<const std::string> kno
     guess = candidate;
   }
   return guess;
+}
+
+std::string base64(std::string_view bytes) {
+  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  out.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    const auto byte = [&](std::size_t at) -> unsigned {
+      return at < bytes.size() ? static_cast<unsigned char>(bytes[at]) : 0U;
+    };
+    const unsigned three = byte(i) << 16U | byte(i + 1) << 8U | byte(i + 2);
+    out += kDigits[three >> 18U];
+    out += kDigits[three >> 12U & 63U];
+    out += i + 1 < bytes.size() ? kDigits[three >> 6U & 63U] : '=';
+    out += i + 2 < bytes.size() ? kDigits[three & 63U] : '=';
+  }
+  return out;
 }
 
 }  // namespace kiln::base

@@ -5,13 +5,14 @@
 #include <charconv>
 #include <fmt/format.h>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/report.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
 #include "cli/verbs.hpp"
 #include "engine/publish.hpp"
+#include "host/program_folder.hpp"
 
 namespace kiln::cli {
 
@@ -67,12 +68,15 @@ constexpr const char* kBootExamples =
     "  kiln boot out/minimal/minimal.qcow2 --shell\n"
     "  echo 'systemctl --failed' | kiln boot out/minimal/minimal.qcow2 --shell\n"
     "  kiln boot --settled out/minimal/minimal.qcow2 -- systemctl is-active ssh\n"
+    "  kiln boot --env env-cidata.iso out/ecs-bookworm/ecs-bookworm.qcow2 --shell\n"
     "\n"
     "Boots a throw-away copy and runs the checks of the profile; the image itself is not written to. With\n"
     "--shell it gives a shell of root in that copy instead, on the terminal or with commands from standard\n"
     "input; status 1 when the shell's last command failed. What is behind -- is run in it by root, with "
     "kiln's\n"
     "own standard input and output; status 1 when it failed.\n"
+    "\n"
+    "With --env the copy is given an environment as user-data, as a drive labelled cidata would give it.\n"
     "\n"
     "With --settled the copy is booted once, kept in the store as it is when it has settled, memory and "
     "disk,\n"
@@ -128,12 +132,13 @@ constexpr Verb kVerbs[] = {
     {"shell", "Looks inside what a step left", kShellExamples, &shell},
     {"cache", "Lists, trims and verifies the store of layers", kCacheExamples, &cache},
     {"stages", "Lists the stages, or explains one", kStagesExamples, &stages},
+    {"env", "Makes, checks and reads the file that configures an appliance", "", &env},
     {"doctor", "Looks at what this host can do", kDoctorExamples, &doctor},
 };
 
 // What CLI11 stores into; turned into an Invocation once all of it was checked.
 struct Raw {
-  std::string store, output, until, from, accel = "auto", events, on_error, timeout, profile, firmware,
+  std::string store, output, until, from, accel = "auto", events, on_error, timeout, profile, firmware, env,
                                           action, max_size;
   std::size_t jobs = 0;
   bool json = false, quiet = false, no_boot = false, rootless = false, no_cache = false, cold_boot = false,
@@ -190,9 +195,9 @@ std::uint64_t bytes(const std::string& text) {
 // <prefix>/share/kiln of an installed kiln; one in a build folder has none.
 std::filesystem::path share_folder() {
   std::error_code code;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", code);
-  if (code) return {};
-  std::filesystem::path share = self.parent_path().parent_path() / "share" / "kiln";
+  const std::filesystem::path folder = host::program_folder();
+  if (folder.empty()) return {};
+  std::filesystem::path share = folder.parent_path() / "share" / "kiln";
   return std::filesystem::is_directory(share, code) ? share : std::filesystem::path();
 }
 
@@ -226,6 +231,7 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
     value("--profile", raw.profile, "PROFILE",
           "whose checks are run; default those of image.json beside the image");
     value("--firmware", raw.firmware, "bios|uefi", "instead of what the profile says");
+    value("--env", raw.env, "FILE", "an environment that the image is given, or the seed disk of one (.iso)");
     verb.add_flag("--shell", raw.shell, "look inside: a shell of root instead of the checks");
     verb.add_flag(
         "--settled", raw.settled,
@@ -272,7 +278,8 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
   }
   if (on({"build"})) {
     verb.add_option("--jobs", raw.jobs,
-                    "profiles built at once; default one for every two cores, as memory allows")
+                    "profiles built at once, or exports of a single one; default one for every two cores, as "
+                    "memory allows")
         ->type_name("N")
         ->check(CLI::Range(1, 64));
     value("--on-error", raw.on_error, "shell",
@@ -351,6 +358,13 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
     err << app.help();
     throw usage("no verb").hint("known are " + base::join(verb_names(), ", "));
   }
+  Invocation call(host, stages, out, err, finished);
+  call.program = program;
+  // Its verbs and their options are those of kiln-env, which parses them.
+  if (words.front() == "env") {
+    call.arguments.assign(words.begin() + 1, words.end());
+    return env(call);
+  }
   // What is behind -- is another program's, whatever it looks like.
   if (const auto mark = std::find(words.begin(), words.end(), "--");
       words.front() == "boot" && mark != words.end()) {
@@ -377,12 +391,16 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
 
   one_of("--accel", raw.accel, {"auto", "kvm", "tcg"});
   if (!raw.firmware.empty()) one_of("--firmware", raw.firmware, {"bios", "uefi"});
+  if (raw.settled && !raw.env.empty())
+    throw usage("--settled resumes a guest that has booted, and --env is for one that boots")
+        .hint("leave out one of them");
   if (raw.commanded && raw.command.empty())
     throw usage("there is no command behind --").hint("such as: -- id");
   if (raw.commanded && raw.shell)
     throw usage("--shell gives a shell, and -- runs a command").hint("leave out one of them");
-  if ((raw.shell || raw.commanded) && (raw.json || !raw.output.empty()))
-    throw usage(fmt::format("{} gives no results of kiln's own", raw.shell ? "--shell" : "a command"))
+  const bool shell = raw.shell || verb->name == std::string_view("shell");
+  if ((shell || raw.commanded) && (raw.json || !raw.output.empty()))
+    throw usage(fmt::format("{} gives no results of kiln's own", shell ? "a shell" : "a command"))
         .hint("leave out --json and --output");
   if (!raw.on_error.empty()) {
     one_of("--on-error", raw.on_error, {"shell"});
@@ -394,8 +412,6 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
   }
   if (raw.no_cache && !raw.from.empty())
     throw usage("--no-cache runs all steps and --from some").hint("leave out one of them");
-  Invocation call(host, stages, out, err, finished);
-  call.program = program;
   const bool needs_store = parser.get_option_no_throw("--store") != nullptr;
   if (needs_store)
     call.store = raw.store.empty() ? default_store(host) : std::filesystem::absolute(raw.store);
@@ -423,6 +439,7 @@ int dispatch(const std::string& program, std::vector<std::string> words, const h
   call.arguments = std::move(raw.arguments);
   call.profile = raw.profile;
   call.firmware = raw.firmware;
+  call.env = raw.env;
   call.command = std::move(raw.command);
   call.resume = raw.settled;
   call.shell = raw.shell;
@@ -455,33 +472,9 @@ Error told(const std::filesystem::filesystem_error& failure) {
   return error;
 }
 
-nlohmann::ordered_json error_json(const Error& error) {
-  return {{"message", error.message()},
-          {"where", error.where().text()},
-          {"hint", error.hint_text()},
-          {"exit", static_cast<int>(error.exit())}};
-}
-
-// One object on stdout also when nothing came of it, so that a script has something to read.
-void print_json(std::ostream& out, const nlohmann::ordered_json& object) {
-  out << object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
-}
-
-// `finished`: what was done before it, see Invocation.
-int report(const Error& error, bool json, const std::string& finished, std::ostream& out, std::ostream& err) {
-  std::vector<Error> all = {error};
-  if (const auto* several = dynamic_cast<const base::Errors*>(&error)) all = several->all();
-  for (const Error& one : all) err << "error: " << base::printable(one.what()) << '\n';
-  if (json && !all.empty()) {
-    nlohmann::ordered_json object = {{"ok", false}, {"error", error_json(all.front())}};
-    if (all.size() > 1) {
-      object["errors"] = nlohmann::ordered_json::array();
-      for (const Error& one : all) object["errors"].push_back(error_json(one));
-    }
-    if (!finished.empty()) object["builds"] = nlohmann::ordered_json::parse(finished);
-    print_json(out, object);
-  }
-  return static_cast<int>(error.exit());
+// What was done before an error, see Invocation.
+std::string also(const std::string& finished) {
+  return finished.empty() ? "" : fmt::format("{{\"builds\": {}}}", finished);
 }
 
 }  // namespace
@@ -496,13 +489,13 @@ int run(int argc, const char* const* argv, const host::Host& host, const stage::
     host::install_signal_flags();
     return dispatch(program_of(argc, argv), words, host, stages, out, err, finished);
   } catch (const Error& error) {
-    return report(error, json, finished, out, err);
+    return base::report(error, json, also(finished), out, err);
   } catch (const std::filesystem::filesystem_error& error) {
-    return report(told(error), json, finished, out, err);
+    return base::report(told(error), json, also(finished), out, err);
   } catch (const std::exception& error) {
     const Error wrapped = Error(fmt::format("internal error: {}", error.what()))
                               .hint("this is a bug of kiln; run again with the same input and report both");
-    return report(wrapped, json, finished, out, err);
+    return base::report(wrapped, json, also(finished), out, err);
   }
 }
 

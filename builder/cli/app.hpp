@@ -1,4 +1,5 @@
-// The command line. CLI11 lives only in app.cpp; base::Error is caught only there.
+// The command line. CLI11 lives in app.cpp, and in env/command_line for the verbs on environments;
+// base::Error is caught only there.
 #pragma once
 
 #include <ostream>

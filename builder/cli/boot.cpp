@@ -13,6 +13,8 @@
 #include "engine/proof_spec.hpp"
 #include "engine/publish.hpp"
 #include "engine/tools.hpp"
+#include "env/read.hpp"
+#include "env/sources.hpp"
 #include "host/atomic_file.hpp"
 #include "host/temp_dir.hpp"
 #include "plan/plan.hpp"
@@ -72,13 +74,16 @@ Wanted wanted(const Invocation& call, const fs::path& image, const std::string& 
   return {plan::load_plan(file, call.stages).profile.proof, file.string()};
 }
 
+const char* outcome_of(const proof::Verdict& verdict) {
+  if (verdict.proven) return "proven";
+  if (verdict.resumed) return verdict.passed ? "passed, which from saved memory is no proof," : "NOT PASSED";
+  return verdict.passed ? "passed, which with an environment is no proof," : "NOT PROVEN";
+}
+
 void print(std::ostream& out, const fs::path& image, const std::vector<proof::Verdict>& verdicts,
            const fs::path& output) {
   for (const auto& verdict : verdicts) {
-    const char* outcome = verdict.proven    ? "proven"
-                          : verdict.passed  ? "passed, which from saved memory is no proof,"
-                          : verdict.resumed ? "NOT PASSED"
-                                            : "NOT PROVEN";
+    const char* outcome = outcome_of(verdict);
     out << fmt::format("{} ({}, {}{}): {} in {}\n", image.string(), verdict.firmware, verdict.accel,
                        verdict.resumed ? ", resumed from saved memory" : "", outcome,
                        base::human_seconds(verdict.seconds));
@@ -91,6 +96,21 @@ void print(std::ostream& out, const fs::path& image, const std::vector<proof::Ve
     if (!verdict.inside) out << "  looked at from outside only\n";
   }
   out << fmt::format("  reports: {}\n", output.string());
+}
+
+// What --env names; "" when it names nothing.
+std::string user_data(const Invocation& call) {
+  if (call.env.empty()) return {};
+  if (call.env.extension() != ".iso") return env::read_source(call.env).text;
+  std::error_code ignored;
+  if (!fs::is_regular_file(call.env, ignored))
+    throw base::Error("is no file", base::Exit::usage).at({call.env.string(), 0, 0});
+  const auto text = env::from_iso(call.env, "user-data");
+  if (!text)
+    throw base::Error("there is no user-data in it", base::Exit::usage)
+        .at({call.env.string(), 0, 0})
+        .hint("`kiln env package` makes such a disk: env-cidata.iso");
+  return *text;
 }
 
 int boot_once(const Invocation& call, stage::Observer& observer) {
@@ -108,8 +128,10 @@ int boot_once(const Invocation& call, stage::Observer& observer) {
   auto want = wanted(call, image, sha256);
   if (!call.firmware.empty())
     want.proof.firmware = {call.firmware == "uefi" ? profile::Firmware::uefi : profile::Firmware::bios};
+  const std::string given = user_data(call);
   engine::require_tools(call.host, proof::tools());
-  if (call.shell || !call.command.empty()) return shell(call, {image, sha256, false}, want.proof, observer);
+  if (call.shell || !call.command.empty())
+    return shell(call, {image, sha256, given, false}, want.proof, observer);
   for (const auto firmware : want.proof.firmware) proof::require_firmware(firmware);
 
   observer.note(fmt::format("checks: {}", want.from));
@@ -136,6 +158,7 @@ int boot_once(const Invocation& call, stage::Observer& observer) {
     fs::create_directories(options.scratch);
     options.console = entry.folder() / ("console-" + name + ".log");
     options.screen = entry.folder() / ("screen-" + name + ".png");
+    options.user_data = given;
     options.on_doing = [&](std::string_view what) { observer.doing(what); };
     const double begun = call.host.elapsed();
     observer.step_begins("boot-" + name, fmt::format("{} {}", call.resume ? "Resuming" : "Booting",

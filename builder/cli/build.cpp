@@ -7,10 +7,11 @@
 #include <optional>
 #include <thread>
 
+#include "base/side_by_side.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
 #include "cache/store.hpp"
-#include "cli/side_by_side.hpp"
+#include "cli/jobs.hpp"
 #include "cli/verbs.hpp"
 #include "engine/engine.hpp"
 #include "engine/machines.hpp"
@@ -119,15 +120,24 @@ engine::BuildOptions options_for(const Invocation& call, const plan::Plan& plan,
   return options;
 }
 
+// Builds at once; of one alone, its exports at once, which need no guest.
 std::size_t jobs_here(const Invocation& call, const std::vector<Loaded>& all) {
   if (call.on_error_shell) return 1;  // there is one terminal
+  const auto cores = std::thread::hardware_concurrency();
+  if (all.size() == 1) {
+    const auto& steps = all.front().plan.steps;
+    const auto exports = std::count_if(steps.begin(), steps.end(), [](const plan::PlannedStep& step) {
+      return step.type->kind == stage::Kind::artifact;
+    });
+    return jobs_for(static_cast<std::size_t>(exports), call.jobs, cores, 0, 0);
+  }
   constexpr auto kMeminfo = "/proc/meminfo";
   std::uint64_t guest = 0;
   for (const auto& [plan, keys] : all)
     guest = std::max({guest, plan.profile.guest.memory, call.boot ? plan.profile.proof.memory : 0});
   std::error_code ignored;
   const auto memory = fs::exists(kMeminfo, ignored) ? available_memory(host::read_file(kMeminfo)) : 0;
-  return jobs_for(all.size(), call.jobs, std::thread::hardware_concurrency(), memory, guest);
+  return jobs_for(all.size(), call.jobs, cores, memory, guest);
 }
 
 int build_all(const Invocation& call, Progress& progress) {
@@ -142,6 +152,7 @@ int build_all(const Invocation& call, Progress& progress) {
   if (!errors.empty()) throw base::Errors(std::move(errors));
 
   const host::Host host = engine::limited(call.host, call.timeout);
+  const std::size_t jobs = jobs_here(call, all);
   std::mutex telling;   // of progress
   std::mutex counting;  // of reports
   std::vector<std::optional<engine::BuildReport>> reports(all.size());
@@ -156,20 +167,25 @@ int build_all(const Invocation& call, Progress& progress) {
   for (std::size_t i = 0; i < all.size(); ++i)
     deeds.emplace_back([&, i] {
       const auto& [plan, keys] = all[i];
-      const auto own = all.size() == 1 ? nullptr : observer_of(progress, telling, plan.profile.name);
+      const auto tell = [&] {
+        return observer_of(progress, telling, all.size() == 1 ? "" : plan.profile.name);
+      };
+      const auto observer = tell();
       // A store for each: what is kept of it in memory is for one thread.
       cache::Store store(host, call.store);
       const auto machines = engine::real_machines(host, store.root() / "machine");
-      stage::Observer& observer = own ? *own : progress;
       auto options = options_for(call, plan, all.size() == 1);
+      // Of several builds each exports one after another: `jobs` of them run already.
+      if (all.size() == 1) options.jobs = jobs;
+      options.beside = tell;
       if (call.on_error_shell)
         options.on_failure = [&](const base::Error& failure, image::System* open) {
-          offer_shell(call, observer, failure, open);
+          offer_shell(call, *observer, failure, open);
         };
-      auto report = engine::build(host, plan, keys, store, options, observer, *machines);
+      auto report = engine::build(host, plan, keys, store, options, *observer, *machines);
       const bool fine = !report.refuted();
       if (call.on_error_shell && !fine && !report.steps.empty())
-        observer.note(
+        observer->note(
             fmt::format("no shell is opened: the image was built, its proof failed; look inside with: {}",
                         base::shell_line(std::vector<std::string>{
                             call.program, "shell",
@@ -182,7 +198,7 @@ int build_all(const Invocation& call, Progress& progress) {
         print(call, *reports[i]);
       return fine;
     });
-  const bool ok = all.size() == 1 ? deeds.front()() : side_by_side(deeds, jobs_here(call, all));
+  const bool ok = all.size() == 1 ? deeds.front()() : base::side_by_side(deeds, jobs);
   if (call.json) {
     const nlohmann::json result = {{"ok", ok}, {"builds", done()}};
     call.out << result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';

@@ -36,13 +36,15 @@ class TerminalObserver final : public Progress {
   TerminalObserver(const TerminalObserver&) = delete;
   TerminalObserver& operator=(const TerminalObserver&) = delete;
 
-  void turn_to(std::string_view build, std::string_view /*step*/) override {
+  void turn_to(std::string_view build, std::string_view step) override {
     const std::lock_guard guard(mutex_);
     build_ = build;
+    step_ = step;
   }
   void step_begins(std::string_view id, std::string_view text) override {
     const std::lock_guard guard(mutex_);
-    running_[build_] = {named(id), std::string(text), host_.elapsed()};
+    step_ = id;
+    running_[{build_, step_}] = {named(id), std::string(text), host_.elapsed()};
     if (quiet_) return;
     if (live_)
       draw();
@@ -51,7 +53,8 @@ class TerminalObserver final : public Progress {
   }
   void step_ends(std::string_view id, How how, double seconds, std::string_view note) override {
     const std::lock_guard guard(mutex_);
-    running_.erase(build_);
+    running_.erase({build_, std::string(id)});
+    step_.clear();
     const auto time = base::human_seconds(std::max(0.0, seconds));
     const auto rest = note.empty() ? std::string() : fmt::format(", {}", note);
     if (how == How::failed) {
@@ -76,9 +79,9 @@ class TerminalObserver final : public Progress {
       show(what);
     } else if (host_.elapsed() - last_line_ >= kPlainPause) {
       // A state a line would drown a log; one now and then shows that it lives.
-      const auto found = running_.find(build_);
+      const auto found = running_.find({build_, step_});
       const double begun = found == running_.end() ? host_.elapsed() : found->second.begun;
-      line(fmt::format("  {:>5.0f} s  {}{}", std::max(0.0, host_.elapsed() - begun), of_build(), what));
+      line(fmt::format("  {:>5.0f} s  {}{}", std::max(0.0, host_.elapsed() - begun), of_step(), what));
     }
   }
   void output(std::string_view) override {}  // in the step's log
@@ -99,7 +102,7 @@ class TerminalObserver final : public Progress {
     if (live_)
       show(text);
     else if (total > 0 && done == total)
-      line(fmt::format("  fetched {}{}, {}", of_build(), what, base::human_size(total)));
+      line(fmt::format("  fetched {}{}, {}", of_step(), what, base::human_size(total)));
   }
 
  private:
@@ -115,8 +118,16 @@ class TerminalObserver final : public Progress {
   }
   [[nodiscard]] std::string of_build() const { return build_.empty() ? "" : build_ + ": "; }
 
+  // Where one build runs several steps at once: which one.
+  [[nodiscard]] std::string of_step() const {
+    const auto of_mine = [&](const auto& one) { return one.first.first == build_; };
+    const bool alone = std::count_if(running_.begin(), running_.end(), of_mine) < 2;
+    return alone ? of_build() : named(step_) + ": ";
+  }
+
   void show(std::string_view what) {
-    if (const auto found = running_.find(build_); found != running_.end()) found->second.doing = what;
+    if (const auto found = running_.find({build_, step_}); found != running_.end())
+      found->second.doing = what;
     draw();
   }
   void tick(const std::stop_token& stop) {
@@ -141,7 +152,7 @@ class TerminalObserver final : public Progress {
   void draw() {
     if (!live_ || running_.empty()) return;
     wipe();
-    for (const auto& [build, step] : running_) {
+    for (const auto& [where, step] : running_) {
       err_ << (drawn_++ > 0 ? "\n" : "\r\x1b[K");
       err_ << cut(fmt::format("{}: {}  {}", step.name,
                               base::human_seconds(std::max(0.0, host_.elapsed() - step.begun)), step.doing));
@@ -169,8 +180,8 @@ class TerminalObserver final : public Progress {
   bool live_;
   std::mutex mutex_;
   std::condition_variable wake_;
-  std::string build_;                       // whose turn it is
-  std::map<std::string, Running> running_;  // steps by build
+  std::string build_, step_;                                        // whose turn it is
+  std::map<std::pair<std::string, std::string>, Running> running_;  // by build and step
   double last_line_ = -kPlainPause;
   int drawn_ = 0;  // live lines on the terminal
   std::jthread ticker_;

@@ -131,6 +131,7 @@ int shell(const Invocation& call, const ShellImage& image, const profile::Proof&
   proof::BootOptions options;
   options.image = image.file;
   options.layer = image.layer;
+  options.user_data = image.user_data;
   options.proof.memory = proof.memory;
   options.proof.cpus = proof.cpus;
   options.firmware = proof.firmware.empty() ? profile::Firmware::bios : proof.firmware.front();
@@ -183,7 +184,7 @@ int shell(const Invocation& call) {
   return with_progress(call, [&](stage::Observer& observer) {
     const StepImage at = image_of_step(call, call.arguments.at(0), "shell");
     engine::require_tools(call.host, proof::tools());
-    return shell(call, {at.image, "", true}, at.proof, observer);
+    return shell(call, {at.image, "", "", true}, at.proof, observer);
   });
 }
 

@@ -48,9 +48,10 @@ struct Invocation {
   std::string firmware;                // boot: bios, uefi or empty for what the profile says
   std::vector<std::string> command;    // boot: what to run in the image instead of the checks
   std::string action;                  // cache: ls, gc, verify, path
+  std::filesystem::path env;           // boot: an environment, or a seed disk of one
   // build, cache gc: what the store is trimmed to, in bytes; nullopt: cache::default_limit().
   std::optional<std::uint64_t> max_size;
-  std::size_t jobs = 0;  // build: profiles at once; 0: what this machine takes
+  std::size_t jobs = 0;  // build: profiles, or exports of one, at once; 0: what this machine takes
   std::chrono::seconds timeout{0};
   image::Wish accel = image::Wish::automatic;
   // Flags last, so that they lie close.
@@ -79,6 +80,7 @@ int boot(const Invocation& call);
 struct ShellImage {
   std::filesystem::path file;
   std::string sha256;  // not of a layer
+  std::string user_data;
   bool layer = false;  // one of the store's
 };
 // `boot --shell` and `boot -- COMMAND`: boots or resumes a throw-away copy of `image` as `proof` says and
@@ -89,6 +91,7 @@ int cache(const Invocation& call);
 int shell(const Invocation& call);
 int stages(const Invocation& call);
 int doctor(const Invocation& call);
+int env(const Invocation& call);  // `arguments`: all words behind it
 
 // Runs `argv` as the user himself would have: on kiln's terminal, standard input and output, which no command
 // of the Runner gets. Returns its exit status, 128 and more for a signal. Throws base::Error when there is no

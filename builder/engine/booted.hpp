@@ -28,7 +28,7 @@ struct Booted {
 
   std::filesystem::path folder;
   std::unique_ptr<image::Guest> guest;  // empty until it has booted
-  bool at_rest = false;                 // since the disk was cut; see image::Guest::wake
+  bool at_rest = false;                 // since the disk was cut; see image::Guest::leave_rest
   stage::Observer* observer = nullptr;  // of the step that has it; hears what the guest is at
   std::uintmax_t told = 0;              // bytes of the console that are of earlier steps
 

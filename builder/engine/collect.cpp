@@ -172,13 +172,14 @@ Page collect(const Session& session, const BuildReport& report, const std::vecto
       if (row.stage == kStates || fs::exists(states, ignored))
         page.highstates.push_back(read_states(row.id, states, row.reused));
     } else if (i - layers.size() < made.size()) {
-      const auto& artifact = made[i - layers.size()].artifact;
+      const auto& [artifact, own] = made[i - layers.size()];
       const json info = parsed(artifact.info);
       step.made = get<std::int64_t>(info, "built", 0);
       add_contents(page, info);
       const auto sizes = info.find("virtual_size");
       for (const auto& file : artifact.list) {
         step.size += file.size;
+        if (own) continue;  // a secret: reports are handed on
         const bool disk = sizes != info.end() && sizes->is_object();
         page.images.push_back(
             {file.name, file.sha256, file.size, disk ? get<std::uint64_t>(*sizes, file.name.c_str(), 0) : 0});

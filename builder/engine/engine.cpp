@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <fmt/core.h>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -10,6 +12,7 @@
 #include "base/size.hpp"
 #include "base/text.hpp"
 #include "engine/collect.hpp"
+#include "engine/exports.hpp"
 #include "engine/lookup.hpp"
 #include "engine/proving.hpp"
 #include "engine/publish.hpp"
@@ -38,7 +41,7 @@ std::set<std::string> needed_tools(const Session& session, const plan::Plan& pla
     const auto& type = *plan.steps[i].type;
     if (type.kind == Kind::artifact) artifacts = true;
     if (found[i].hit) continue;
-    ran = true;
+    ran = ran || type.reuse == stage::Reuse::cache;  // what is never kept is not proven
     for (const auto tool : type.tools) tools.emplace(tool);
     tools.emplace("qemu-img");
     if (type.kind != Kind::image) continue;
@@ -51,14 +54,24 @@ std::set<std::string> needed_tools(const Session& session, const plan::Plan& pla
   return tools;
 }
 
+// By step, what it took.
+std::map<std::string, double> seconds_of(const BuildReport& report,
+                                         const std::vector<std::optional<Exported>>& exported) {
+  std::map<std::string, double> seconds;
+  for (const auto& row : report.steps) seconds[row.id] = row.seconds;
+  for (const auto& one : exported)
+    if (one) seconds[one->row.id] = one->row.seconds;
+  return seconds;
+}
+
 void keep_keys(Session& session, const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
-               const BuildReport& report) {
+               const std::map<std::string, double>& seconds) {
   const auto before = session.store.last_keys(session.profile.name);
   std::vector<cache::Store::KeyRecord> now;
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
     if (plan.steps[i].type->reuse == stage::Reuse::never) continue;
-    if (i < report.steps.size()) {
-      now.push_back({plan.steps[i].id, keys[i].key, keys[i].text, report.steps[i].seconds});
+    if (const auto took = seconds.find(plan.steps[i].id); took != seconds.end()) {
+      now.push_back({plan.steps[i].id, keys[i].key, keys[i].text, took->second});
       continue;
     }
     // Behind --until nothing was built; what is known of it stays.
@@ -76,6 +89,75 @@ void note_accel(const Session& session, BuildReport& report) {
   if (!accel) return;
   report.accel = accel->accel == image::Accel::kvm ? "kvm" : "tcg";
   report.accel_why = accel->why;
+}
+
+struct Stacked {
+  StepReport row;
+  cache::Layer layer;
+};
+
+// The base or image step `index` on top of `layers`: as `found`, as somebody else has built it meanwhile, or
+// run.
+Stacked image_step(Session& session, const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
+                   Found& found, std::size_t index, const std::vector<cache::Layer>& layers,
+                   const Rules& rules, bool goes_on) {
+  const auto& step = plan.steps[index];
+  const auto& key = keys[index];
+  StepReport row = report_row(step, key);
+  std::optional<cache::Layer> parent;
+  if (!layers.empty()) parent = layers.back();
+  auto layer = std::move(found.layer);
+  host::Fd lock;
+  if (!layer && step.type->reuse == stage::Reuse::cache) {
+    lock = lock_step(session, step, key.key);
+    layer = find_layer(plan, keys, index, parent ? parent->id : "", session.store, rules);
+  }
+  if (layer) {
+    session.handover.reset();
+    row.reused = true;
+    session.observer.step_ends(step.id, Observer::How::reused, layer->seconds, "");
+  } else {
+    row.why = found.why;
+    layer = run_image_step(session, step, key, parent, goes_on);
+  }
+  row.seconds = layer->seconds;
+  row.layer = layer->id;
+  return {std::move(row), *std::move(layer)};
+}
+
+// Of each disk that was exported so far, with each firmware.
+std::vector<Proven> prove_all(Session& session, const std::vector<std::optional<Exported>>& exported) {
+  std::vector<Proven> proofs;
+  for (const auto& one : exported) {
+    if (!one) continue;
+    for (const auto& file : one->made.artifact.list) {
+      if (!file.name.ends_with(".qcow2")) continue;
+      for (const auto firmware : session.profile.proof.firmware)
+        proofs.push_back(prove(session, one->made.artifact, file, firmware));
+    }
+  }
+  return proofs;
+}
+
+// What explains a proof that failed, below the store's failed/.
+void keep_refutation(Session& session, BuildReport& report, const std::vector<Proven>& proofs) {
+  std::string failed;
+  for (const auto& proven : proofs)
+    for (const auto& check : proven.verdict.checks)
+      if (!check.passed || !check.ran)
+        failed +=
+            fmt::format("{}: {} {}: {}\n", proven.verdict.firmware, check.kind, check.name, check.detail);
+  const fs::path folder = session.folder() / "proof-evidence";
+  fs::create_directories(folder);
+  std::error_code ignored;
+  for (const auto& proven : proofs) {
+    fs::copy_file(proven.console, folder / ("console-" + proven.verdict.firmware), ignored);
+    fs::copy_file(proven.screen, folder / ("screenshot-" + proven.verdict.firmware + ".png"), ignored);
+  }
+  host::write_file(folder / "error.txt", failed, 0600);
+  fs::copy_file(report.output / "report.html", folder / "report.html", ignored);
+  host::write_file(folder / "junit.xml", proof::junit(session.profile.name, report.verdicts), 0600);
+  report.failure = session.store.keep_failure(failure_name(session, "proof"), folder);
 }
 
 }  // namespace
@@ -145,119 +227,46 @@ BuildReport build(const host::Host& host, const plan::Plan& plan, const std::vec
     try {
       note_accel(session, report);
       auto page = collect(session, report, layers, results, {});
-      add_failure(page, plan, found[next].why, failure, evidence);
+      const auto at = plan::steps_until(plan, failure.step) - 1;
+      add_failure(page, plan, found[at].why, failure, evidence);
       host::write_file(evidence / "report.html", html(page), 0600);
     } catch (const std::exception& error) {
       observer.warn(fmt::format("the failure has no report: {}", error.what()));
     }
   };
   for (; next < end && plan.steps[next].type->kind != Kind::artifact; ++next) {
-    const auto& step = plan.steps[next];
-    const auto& key = keys[next];
     host::check_interrupt();
-    StepReport row{step.id,
-                   std::string(step.type->name),
-                   step.stage->text(stage::Tense::will),
-                   false,
-                   found[next].why,
-                   0,
-                   "",
-                   key.key};
-    std::optional<cache::Layer> parent;
-    if (!layers.empty()) parent = layers.back();
-    auto layer = std::move(found[next].layer);
-    host::Fd lock;
-    if (!layer && step.type->reuse == stage::Reuse::cache) {
-      lock = lock_step(session, step, key.key);
-      // Somebody else may have built it meanwhile.
-      layer = find_layer(plan, keys, next, parent ? parent->id : "", store, rules);
-    }
-    if (layer) {
-      session.handover.reset();
-      row.reused = true;
-      row.why.clear();
-      observer.step_ends(step.id, Observer::How::reused, layer->seconds, "");
-    } else {
-      const bool goes_on =
-          next + 1 < end && !found[next + 1].hit && uses_guest(session, plan.steps[next + 1]);
-      layer = run_image_step(session, step, key, parent, goes_on);
-    }
-    row.seconds = layer->seconds;
-    row.layer = layer->id;
-    layers.push_back(*std::move(layer));
+    const bool goes_on = next + 1 < end && !found[next + 1].hit && uses_guest(session, plan.steps[next + 1]);
+    auto [row, layer] = image_step(session, plan, keys, found[next], next, layers, rules, goes_on);
+    layers.push_back(std::move(layer));
     report.steps.push_back(std::move(row));
   }
 
-  // Artifacts of the final layer.
-  for (; next < end; ++next) {
-    const auto& step = plan.steps[next];
-    const auto& key = keys[next];
-    host::check_interrupt();
-    if (layers.empty()) throw base::Error(fmt::format("step '{}' has no image to read", step.id));
-    StepReport row{step.id,
-                   std::string(step.type->name),
-                   step.stage->text(stage::Tense::will),
-                   false,
-                   found[next].why,
-                   0,
-                   "",
-                   key.key};
-    Made made;
-    host::Fd lock;
-    if (!found[next].artifact && step.type->reuse == stage::Reuse::cache) {
-      const auto whole = artifact_key(plan.profile.name, key.key, layers.back().id);
-      lock = lock_step(session, step, whole);
-      if (next < rules.from) found[next].artifact = store.find_artifact(whole);
-    }
-    if (found[next].artifact) {
-      made.artifact = *std::move(found[next].artifact);
-      row.reused = true;
-      observer.step_ends(step.id, Observer::How::reused, made.artifact.seconds, "");
-    } else {
-      made = run_artifact_step(session, step, key, layers.back());
-    }
-    row.seconds = made.artifact.seconds;
-    results.push_back(std::move(made));
-    report.steps.push_back(std::move(row));
-  }
-  if (runs) keep_keys(session, plan, keys, report);
+  std::vector<std::optional<Exported>> exported;
+  const auto run_exports = [&](Of which) {
+    if (next == end) return;
+    if (layers.empty()) throw base::Error(fmt::format("step '{}' has no image to read", plan.steps[next].id));
+    run_artifacts(session, plan, keys, found, next, end, rules, layers.back(), which, exported);
+  };
+  run_exports(Of::kept);
+  if (runs) keep_keys(session, plan, keys, seconds_of(report, exported));
 
-  // Proof of each disk, then publishing.
-  std::vector<Proven> proofs;
-  if (options.boot) {
-    for (const auto& result : results)
-      for (const auto& file : result.artifact.list) {
-        if (!file.name.ends_with(".qcow2")) continue;
-        for (const auto firmware : plan.profile.proof.firmware)
-          proofs.push_back(prove(session, result.artifact, file, firmware));
-      }
-  }
+  const auto proofs = options.boot ? prove_all(session, exported) : std::vector<Proven>();
   for (const auto& proven : proofs) report.verdicts.push_back(proven.verdict);
   report.proven = !proofs.empty() && std::all_of(proofs.begin(), proofs.end(),
                                                  [](const Proven& one) { return one.verdict.proven; });
+  // As late as can be, and for no image that does not boot: secrets lie about until they are published.
+  if (!report.refuted()) run_exports(Of::secret);
+  for (auto& one : exported) {
+    if (!one) continue;
+    report.steps.push_back(std::move(one->row));
+    results.push_back(std::move(one->made));
+  }
   report.proof_reused = !proofs.empty() && std::all_of(proofs.begin(), proofs.end(),
                                                        [](const Proven& one) { return one.reused; });
   note_accel(session, report);
   if (!results.empty()) publish(session, report, results, layers, proofs);
-  if (report.refuted()) {
-    std::string failed;
-    for (const auto& proven : proofs)
-      for (const auto& check : proven.verdict.checks)
-        if (!check.passed || !check.ran)
-          failed +=
-              fmt::format("{}: {} {}: {}\n", proven.verdict.firmware, check.kind, check.name, check.detail);
-    const fs::path folder = session.folder() / "proof-evidence";
-    fs::create_directories(folder);
-    std::error_code ignored;
-    for (const auto& proven : proofs) {
-      fs::copy_file(proven.console, folder / ("console-" + proven.verdict.firmware), ignored);
-      fs::copy_file(proven.screen, folder / ("screenshot-" + proven.verdict.firmware + ".png"), ignored);
-    }
-    host::write_file(folder / "error.txt", failed, 0600);
-    fs::copy_file(report.output / "report.html", folder / "report.html", ignored);
-    host::write_file(folder / "junit.xml", proof::junit(plan.profile.name, report.verdicts), 0600);
-    report.failure = store.keep_failure(failure_name(session, "proof"), folder);
-  }
+  if (report.refuted()) keep_refutation(session, report, proofs);
   if (runs) {
     const auto freed = store.trim(options.store_limit.value_or(cache::default_limit(store.root()))).freed;
     if (freed > 0)

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -36,6 +37,9 @@ struct BuildOptions {
   // Called when a step has failed and its evidence is kept, before what it ran in is dropped: `open` is the
   // guest or sandbox it had, nullptr when it had none. What it throws takes the failure's place.
   std::function<void(const base::Error& failure, image::System* open)> on_failure;
+  // Steps that export at once, when `beside` gives what each tells of itself to, from a thread of its own.
+  std::size_t jobs = 1;
+  std::function<std::unique_ptr<stage::Observer>()> beside;
   std::string kiln_version;
   std::uint64_t need_free = 2ULL << 30;  // bytes a step asks of the store's file system
   // Bytes; the store is trimmed to it when a step ran. nullopt: cache::default_limit().

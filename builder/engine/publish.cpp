@@ -134,13 +134,27 @@ bool Publisher::has(const std::string& name, const std::string& sha256, std::uin
 }
 
 fs::path Publisher::file(const fs::path& from, const std::string& name, const std::string& sha256) {
+  if (!sha256.empty() && has(name, sha256, fs::file_size(from))) return output_ / name;
+  return copy(from, name, 0644);
+}
+
+fs::path Publisher::secret(const fs::path& from, const std::string& name) {
+  return copy(from, name, 0600);
+}
+
+fs::path Publisher::copy(const fs::path& from, const std::string& name, mode_t mode) {
+  require_space(output_, fs::file_size(from) + (64ULL << 20), name);
+  fs::path folder = output_;
+  for (const auto& part : fs::path(name).parent_path()) {
+    folder /= part;
+    const bool secret = mode == 0600;
+    const bool fresh = ::mkdir(folder.c_str(), secret ? 0700 : 0755) == 0;
+    if (!fresh && errno != EEXIST) throw host::io_error("make the folder", folder, errno);
+    if (secret && ::chmod(folder.c_str(), 0700) != 0) throw host::io_error("set the mode of", folder, errno);
+    if (fresh || secret) hand_over(folder);
+  }
   const fs::path target = output_ / name;
-  const auto size = fs::file_size(from);
-  if (!sha256.empty() && has(name, sha256, size)) return target;
-  require_space(output_, size + (64ULL << 20), name);
-  if (target.has_parent_path() && target.parent_path() != output_)
-    fs::create_directories(target.parent_path());
-  land(target, [&](const fs::path& part) { host::copy_sparse(from, part); });
+  land(target, mode, [&](const fs::path& part) { host::copy_sparse(from, part); });
   return target;
 }
 
@@ -150,15 +164,16 @@ fs::path Publisher::text(const std::string& name, const std::string& content) {
   if (fs::is_regular_file(target, ignored) && fs::file_size(target, ignored) == content.size() &&
       host::read_file(target) == content)
     return target;
-  land(target, [&](const fs::path& part) { host::write_file(part, content, 0644); });
+  land(target, 0644, [&](const fs::path& part) { host::write_file(part, content, 0644); });
   return target;
 }
 
-void Publisher::land(const fs::path& target, const std::function<void(const fs::path& part)>& write) const {
+void Publisher::land(const fs::path& target, mode_t mode,
+                     const std::function<void(const fs::path& part)>& write) const {
   const fs::path part = output_ / fmt::format("{}{}", kPart, base::random_hex(8));
   base::ScopeExit drop([&] { ::unlink(part.c_str()); });
   write(part);
-  if (::chmod(part.c_str(), 0644) != 0)
+  if (::chmod(part.c_str(), mode) != 0)
     throw base::Error(fmt::format("cannot set the mode of {}: {}", part.string(), host::errno_text(errno)));
   hand_over(part);
   host::rename_synced(part, target);

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 #include "host/fd.hpp"
@@ -22,6 +23,8 @@ class Publisher {
   // the file system has no room, naming it and the need.
   std::filesystem::path file(const std::filesystem::path& from, const std::string& name,
                              const std::string& sha256 = {});
+  // The same for the owner alone, as are the folders that are made for it.
+  std::filesystem::path secret(const std::filesystem::path& from, const std::string& name);
   std::filesystem::path text(const std::string& name, const std::string& content);
   // What described an older file must not describe a new one: gone before the first file changes.
   void retract(const std::string& name);
@@ -31,8 +34,9 @@ class Publisher {
 
  private:
   // `write` fills a file beside, which then is synced and renamed to `target`.
-  void land(const std::filesystem::path& target,
+  void land(const std::filesystem::path& target, mode_t mode,
             const std::function<void(const std::filesystem::path& part)>& write) const;
+  std::filesystem::path copy(const std::filesystem::path& from, const std::string& name, mode_t mode);
   void hand_over(const std::filesystem::path& path) const;
   const host::Host& host_;
   std::filesystem::path output_;

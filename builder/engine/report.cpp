@@ -63,23 +63,6 @@ std::string console(const std::string& text) {
   return fmt::format("<div class=\"console\"><pre>{}\n</pre></div>", base::join(shown_lines, "\n"));
 }
 
-std::string base64(std::string_view bytes) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  out.reserve((bytes.size() + 2) / 3 * 4);
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const auto byte = [&](std::size_t at) -> unsigned {
-      return at < bytes.size() ? static_cast<unsigned char>(bytes[at]) : 0U;
-    };
-    const unsigned three = byte(i) << 16U | byte(i + 1) << 8U | byte(i + 2);
-    out += kDigits[three >> 18U];
-    out += kDigits[three >> 12U & 63U];
-    out += i + 1 < bytes.size() ? kDigits[three >> 6U & 63U] : '=';
-    out += i + 2 < bytes.size() ? kDigits[three & 63U] : '=';
-  }
-  return out;
-}
-
 std::string utc(std::int64_t seconds) {
   const auto time = static_cast<std::time_t>(seconds);
   std::tm parts{};
@@ -367,7 +350,7 @@ std::string timeline(const Page& page) {
 std::string picture(const std::string& png, std::string_view what) {
   return fmt::format(
       "<figure><img alt=\"{}\" src=\"data:image/png;base64,{}\"/><figcaption>{}</figcaption></figure>\n",
-      what, base64(png), what);
+      what, base::base64(png), what);
 }
 
 std::string failures(const Page& page) {

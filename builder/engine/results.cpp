@@ -31,6 +31,7 @@ std::string image_json(const Session& session, const BuildReport& report, const 
   json packages = json::array();
   json tools = json::object();
   for (const auto& [artifact, own] : made) {
+    if (own) continue;  // secrets: whoever hands on what this names must not hand them on
     const json info = artifact.info.empty() ? json::object() : json::parse(artifact.info);
     if (info.contains("packages")) packages = info.at("packages");
     if (info.contains("tools")) tools.update(info.at("tools"));
@@ -117,16 +118,17 @@ void publish(Session& session, BuildReport& report, const std::vector<Made>& mad
   }
   struct File {
     fs::path from;
-    std::string name, sha256;
-    bool there;
+    std::string name;
+    bool there, secret;
   };
   std::vector<File> files;
   bool changes = false;
   for (const auto& [artifact, own] : made) {
     for (const auto& file : artifact.list) {
-      const bool there = publisher.has(file.name, file.sha256, file.size);
-      changes = changes || !there;
-      files.push_back({artifact.files / file.name, file.name, file.sha256, there});
+      const bool secret = own != nullptr;  // written again in any case: the mode counts as well
+      const bool there = !secret && publisher.has(file.name, file.sha256, file.size);
+      changes = changes || (!there && !secret);
+      files.push_back({artifact.files / file.name, file.name, there, secret});
     }
   }
   if (changes)
@@ -135,7 +137,10 @@ void publish(Session& session, BuildReport& report, const std::vector<Made>& mad
     host::check_interrupt();
     if (!file.there) {
       session.observer.doing(fmt::format("publishing {}", file.name));
-      publisher.file(file.from, file.name);
+      if (file.secret)
+        publisher.secret(file.from, file.name);
+      else
+        publisher.file(file.from, file.name);
     }
     report.artifacts.push_back(publisher.folder() / file.name);
   }

@@ -98,59 +98,6 @@ auto guarded(Session& session, const plan::PlannedStep& step, const plan::StepKe
   }
 }
 
-json read_packages(image::Files& files) {
-  json packages = json::array();
-  constexpr auto kStatus = "/var/lib/dpkg/status";
-  if (!files.find(kStatus)) return packages;
-  for (const auto& one : parse_dpkg_status(files.read(kStatus)))
-    packages.push_back({{"name", base::printable(one.name)},
-                        {"version", base::printable(one.version)},
-                        {"architecture", base::printable(one.architecture)},
-                        {"size", one.size}});
-  return packages;
-}
-
-// What lies in `directory` and takes at least `least` bytes, the biggest first.
-std::vector<std::pair<std::string, std::uint64_t>> biggest(image::Files& files, const std::string& directory,
-                                                           std::uint64_t least) {
-  std::vector<std::pair<std::string, std::uint64_t>> all;
-  for (const auto& name : files.list(directory)) {
-    const std::string path = (directory == "/" ? "" : directory) + "/" + name;
-    const auto stat = files.find(path);
-    if (!stat || (stat->kind != 'd' && stat->kind != 'f')) continue;
-    const auto bytes = stat->kind == 'd' ? files.used(path) : stat->size;
-    if (bytes >= least) all.emplace_back(path, bytes);
-  }
-  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
-  return all;
-}
-
-// Where the bytes are, two levels deep: what is worth a line in a report.
-json read_paths(image::Files& files) {
-  constexpr std::uint64_t kWorthALine = 64ULL << 10;
-  constexpr std::uint64_t kWorthALook = 8ULL << 20;
-  json paths = json::array();
-  for (const auto& [path, bytes] : biggest(files, "/", kWorthALine)) {
-    json below = json::array();
-    if (bytes >= kWorthALook)
-      for (const auto& [inner, inner_bytes] : biggest(files, path, bytes / 50))
-        below.push_back({{"path", base::printable(inner)}, {"bytes", inner_bytes}});
-    paths.push_back({{"path", base::printable(path)}, {"bytes", bytes}, {"below", std::move(below)}});
-  }
-  return paths;
-}
-
-// What is in the layer that was exported, for image.json and the report.
-json read_contents(Session& session, const cache::Layer& layer, const fs::path& scratch) {
-  fs::create_directories(scratch);
-  const bool native = session.native();
-  const bool force_tcg = !native && session.accel().accel == image::Accel::tcg;
-  const auto open = session.machines.open_files(layer.image(), scratch, true, native, force_tcg);
-  json contents = {{"packages", read_packages(open->files())}, {"paths", read_paths(open->files())}};
-  open->close();
-  return contents;
-}
-
 }  // namespace
 
 bool is_interrupt(const base::Error& error) {
@@ -166,6 +113,15 @@ host::Fd lock_step(Session& session, const plan::PlannedStep& step, const std::s
     session.observer.note(fmt::format("step '{}' is being built by {}; waiting for it", step.id,
                                       who.empty() ? "another kiln" : who));
   });
+}
+
+StepReport report_row(const plan::PlannedStep& step, const plan::StepKey& key) {
+  StepReport row;
+  row.id = step.id;
+  row.stage = step.type->name;
+  row.text = step.stage->text(stage::Tense::will);
+  row.key = key.key;
+  return row;
 }
 
 bool uses_guest(const Session& session, const plan::PlannedStep& step) {
@@ -221,7 +177,7 @@ cache::Layer run_image_step(Session& session, const plan::PlannedStep& step, con
 }
 
 Made run_artifact_step(Session& session, const plan::PlannedStep& step, const plan::StepKey& key,
-                       const cache::Layer& layer) {
+                       const cache::Layer& layer, const ReadContents& contents) {
   require_space(session.store.root(), session.options.need_free, fmt::format("step '{}'", step.id));
   const double begun = session.host.elapsed();
   session.observer.step_begins(step.id, step.stage->text(stage::Tense::does));
@@ -254,7 +210,7 @@ Made run_artifact_step(Session& session, const plan::PlannedStep& step, const pl
                    {"virtual_size", sizes},
                    {"kiln", session.options.kiln_version},
                    {"tools", tool_versions(session, step)}};
-      info.update(read_contents(session, layer, entry.folder() / "packages"));
+      info.update(json::parse(contents(session, entry.folder() / "packages")));
       made.artifact = session.store.keep_artifact(artifact_key(session.profile.name, key.key, layer.id), out,
                                                   seconds, info.dump());
     } else {
@@ -262,6 +218,8 @@ Made run_artifact_step(Session& session, const plan::PlannedStep& step, const pl
       made.artifact.seconds = seconds;
       for (const auto& item : fs::recursive_directory_iterator(out)) {
         if (!item.is_regular_file()) continue;
+        fs::permissions(item.path(),
+                        fs::perms::owner_read | fs::perms::owner_write);  // whoever copies it keeps that
         made.artifact.list.push_back(
             {item.path().lexically_relative(out).string(), base::sha256_file(item.path()), item.file_size()});
       }

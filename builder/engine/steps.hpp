@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,6 +27,9 @@ host::Fd lock_step(Session& session, const plan::PlannedStep& step, const std::s
 // Will the step run commands in a guest, here?
 bool uses_guest(const Session& session, const plan::PlannedStep& step);
 
+// Of a step that is yet to be run or found.
+StepReport report_row(const plan::PlannedStep& step, const plan::StepKey& key);
+
 // Runs a base or image step on top of `parent` and commits its layer. With `goes_on` a guest that runs at the
 // end is left to the next step in session.handover, which the next call takes. Throws base::Error, whose
 // trail names the step and its evidence.
@@ -36,8 +41,11 @@ struct Made {
   cache::Artifact artifact;
   std::shared_ptr<cache::Entry> own;
 };
+// What is in the layer, as a JSON object for the info.json beside the files; may use the folder, which is not
+// there yet.
+using ReadContents = std::function<std::string(Session& session, const std::filesystem::path& scratch)>;
 // Runs a step that reads `layer` and leaves files. Throws like run_image_step.
 Made run_artifact_step(Session& session, const plan::PlannedStep& step, const plan::StepKey& key,
-                       const cache::Layer& layer);
+                       const cache::Layer& layer, const ReadContents& contents);
 
 }  // namespace kiln::engine

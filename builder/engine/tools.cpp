@@ -12,22 +12,28 @@
 namespace kiln::engine {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 27> kPackages = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 34> kPackages = {{
     {"apt-get", "apt"},
     {"chroot", "coreutils"},
     {"cp", "coreutils"},
+    {"debugfs", "e2fsprogs"},
     {"e2fsck", "e2fsprogs"},
+    {"gpg", "gpg"},
+    {"gpg-agent", "gpg-agent"},
     {"grub-mkimage", "grub-common"},
     {"hostname", "hostname"},
     {"mcopy", "mtools"},
+    {"mdir", "mtools"},
     {"mke2fs", "e2fsprogs"},
     {"mkfs.vfat", "dosfstools"},
     {"mmd", "mtools"},
     {"mmdebstrap", "mmdebstrap"},
     {"mount", "mount"},
+    {"mtype", "mtools"},
     {"newuidmap", "uidmap"},
     {"newgidmap", "uidmap"},
     {"nsenter", "util-linux"},
+    {"pdftoppm", "poppler-utils"},
     {"python3", "python3"},
     {"pip3", "python3-pip"},
     {"qemu-img", "qemu-utils"},
@@ -39,6 +45,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 27> kPackage
     {"ssh-keygen", "openssh-client"},
     {"tar", "tar"},
     {"unshare", "util-linux"},
+    {"xorriso", "xorriso"},
     {"zstd", "zstd"},
 }};
 

@@ -106,15 +106,7 @@ Session::BootFiles take_boot_files(image::Files& files, const fs::path& folder) 
   files.copy_out("/boot/initrd.img-" + release, boot.initrd);
   if (files.find("/etc/fstab")) {
     for (const auto& line : base::lines(files.read("/etc/fstab"))) {
-      std::vector<std::string> words;
-      std::string word;
-      for (char c : line + " ") {
-        if (c != ' ' && c != '\t') {
-          word += c;
-        } else if (!word.empty()) {
-          words.push_back(std::exchange(word, ""));
-        }
-      }
+      const auto words = base::words(line);
       if (words.size() >= 2 && words[1] == "/" &&
           (words[0].starts_with("LABEL=") || words[0].starts_with("UUID=") ||
            words[0].starts_with("PARTUUID=")))
@@ -366,12 +358,11 @@ fs::path StepWorkspace::scratch_folder(std::string_view name) {
 fs::path StepWorkspace::blob(const std::string& url, const std::string& sha256) {
   const auto file = session_.store.blob(sha256);
   const auto lock = session_.store.lock_blob(sha256);
-  std::error_code ignored;
-  if (offline() && !url.starts_with("file:") &&
-      !(fs::is_regular_file(file, ignored) && base::sha256_file(file) == sha256))
+  if (!offline() || url.starts_with("file:"))
+    host::download(url, sha256, file,
+                   [&](std::uint64_t done, std::uint64_t total) { observer_->bytes(url, done, total); });
+  else if (!host::is_fetched(file, sha256))
     throw host::not_kept(host::without_password(url));
-  host::download(url, sha256, file,
-                 [&](std::uint64_t done, std::uint64_t total) { observer_->bytes(url, done, total); });
   session_.store.used(file);
   return file;
 }
@@ -437,7 +428,7 @@ image::System& StepWorkspace::guest() {
   require_image_step("guest()");
   if (!booted_ || !booted_->guest) boot();
   if (booted_->at_rest) {
-    booted_->guest->wake();
+    booted_->guest->leave_rest();
     booted_->at_rest = false;
   }
   if (!logged_) logged_ = std::make_unique<LoggedSystem>(*booted_->guest, *observer_, "guest");

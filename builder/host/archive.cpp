@@ -141,16 +141,9 @@ void write_member(archive* handle, const Member& member, std::int64_t inode, For
   }
 }
 
-}  // namespace
-
-void write_archive(const fs::path& to, Format format, const std::vector<Member>& members,
-                   const std::string& label) {
-  const fs::path folder = to.has_parent_path() ? to.parent_path() : fs::path(".");
-  std::string temporary = (folder / ("." + to.filename().string() + ".XXXXXX")).string();
-  const Fd fd(::mkostemp(temporary.data(), O_CLOEXEC));
-  if (!fd) throw io_error("create", to, errno);
-  base::ScopeExit drop([&] { ::unlink(temporary.c_str()); });
-
+// `open` takes the bytes; `to` is what errors call the archive.
+void write_members(Format format, const std::vector<Member>& members, const std::string& label,
+                   const fs::path& to, const std::function<int(archive*)>& open) {
   const Writer writer(archive_write_new(), &archive_write_free);
   archive* const handle = writer.get();
   int result = ARCHIVE_OK;
@@ -175,22 +168,38 @@ void write_archive(const fs::path& to, Format format, const std::vector<Member>&
     check(handle, archive_write_set_format_option(handle, "iso9660", "joliet", "1"), to, "write");
     check(handle, archive_write_set_format_option(handle, "iso9660", "rockridge", "1"), to, "write");
   }
-  check(handle, archive_write_open_fd(handle, fd.get()), to, "write");
+  check(handle, open(handle), to, "write");
   std::int64_t inode = 0;
   for (const Member& member : members) write_member(handle, member, ++inode, format, to);
   check(handle, archive_write_close(handle), to, "write");
-
-  if (::fchmod(fd.get(), 0644) != 0) throw io_error("set the mode of", to, errno);
-  if (::fsync(fd.get()) != 0) throw io_error("write", to, errno);
-  if (::rename(temporary.c_str(), to.c_str()) != 0) throw io_error("replace", to, errno);
-  drop.release();
-  sync_path(folder);
 }
 
-void read_archive(const fs::path& from,
-                  const std::function<void(const Member&, const std::function<std::string()>& read)>& each) {
-  const Fd fd(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw io_error("read", from, errno);
+}  // namespace
+
+void write_archive(const fs::path& to, Format format, const std::vector<Member>& members,
+                   const std::string& label) {
+  write_beside(to, 0644, [&](int fd) {
+    write_members(format, members, label, to,
+                  [&](archive* handle) { return archive_write_open_fd(handle, fd); });
+  });
+}
+
+std::string tar_in_memory(const std::vector<Member>& members) {
+  std::string bytes;
+  const auto take = [](archive* /*handle*/, void* into, const void* data, std::size_t size) {
+    static_cast<std::string*>(into)->append(static_cast<const char*>(data), size);
+    return static_cast<la_ssize_t>(size);
+  };
+  write_members(Format::tar, members, {}, "an archive in memory", [&](archive* handle) {
+    return archive_write_open2(handle, &bytes, nullptr, take, nullptr, nullptr);
+  });
+  return bytes;
+}
+
+namespace {
+
+// `open` gives the archive its bytes; `name` is what errors call it.
+void read_members(const std::string& name, const std::function<int(archive*)>& open, const EachMember& each) {
   const Reader reader(archive_read_new(), &archive_read_free);
   archive* const handle = reader.get();
   // Named one by one: "all" has formats that read other files (mtree) and filters that run programs.
@@ -205,10 +214,10 @@ void read_archive(const fs::path& from,
   archive_read_support_filter_lz4(handle);
   archive_read_support_filter_zstd(handle);
   const auto damaged = [&] {
-    return base::Error("'" + from.string() + "' is not an archive that can be read: " + cause(handle))
+    return base::Error("'" + name + "' is not an archive that can be read: " + cause(handle))
         .hint("it may be damaged or cut short; fetch or make it again");
   };
-  if (archive_read_open_fd(handle, fd.get(), std::size_t{1} << 18U) != ARCHIVE_OK) throw damaged();
+  if (open(handle) != ARCHIVE_OK) throw damaged();
 
   while (true) {
     check_interrupt();
@@ -224,7 +233,7 @@ void read_archive(const fs::path& from,
     const std::string_view stored = text(archive_entry_pathname(entry), archive_entry_pathname_utf8(entry));
     const std::optional<std::string> path = safe_path(stored);
     const auto refuse = [&](std::string_view what) {
-      return base::Error("'" + from.string() + "' holds '" + base::printable(what) +
+      return base::Error("'" + name + "' holds '" + base::printable(what) +
                          "', which leads out of the archive")
           .hint("do not use this archive");
     };
@@ -275,6 +284,22 @@ void read_archive(const fs::path& from,
       }
     });
   }
+}
+
+}  // namespace
+
+void read_archive(const fs::path& from, const EachMember& each) {
+  const Fd fd(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw io_error("read", from, errno);
+  read_members(
+      from.string(),
+      [&](archive* handle) { return archive_read_open_fd(handle, fd.get(), std::size_t{1} << 18U); }, each);
+}
+
+void read_archive_in(std::string_view bytes, const std::string& name, const EachMember& each) {
+  read_members(
+      name, [&](archive* handle) { return archive_read_open_memory(handle, bytes.data(), bytes.size()); },
+      each);
 }
 
 void compress_socket(int from, const fs::path& to) {

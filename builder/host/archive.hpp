@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kiln::host {
@@ -32,11 +33,17 @@ enum class Format { tar, cpio_newc, iso9660 };
 void write_archive(const std::filesystem::path& to, Format format, const std::vector<Member>& members,
                    const std::string& label = {});
 
+// The same as a tar, in memory.
+std::string tar_in_memory(const std::vector<Member>& members);
+
+using EachMember = std::function<void(const Member&, const std::function<std::string()>& read)>;
+
 // Calls `each` for every member of a tar, cpio, zip, ar or ISO, compressed by gzip, bzip2, xz, lz4 or zstd;
 // the content of a file is read when `read` is called, once. The archive's root ("./") is left out. Throws
 // base::Error on a damaged archive or a member whose path leaves the archive.
-void read_archive(const std::filesystem::path& from,
-                  const std::function<void(const Member&, const std::function<std::string()>& read)>& each);
+void read_archive(const std::filesystem::path& from, const EachMember& each);
+// The same of an archive in memory, which errors call `name`.
+void read_archive_in(std::string_view bytes, const std::string& name, const EachMember& each);
 
 // Reads the socket `from` to its end and leaves it in `to`, compressed by zstd, on the disk. Throws
 // base::Error.

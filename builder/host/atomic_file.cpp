@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <string>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -36,6 +37,25 @@ void write_all(int fd, std::string_view bytes, const fs::path& shown) {
   }
 }
 
+std::string read_all(int fd, const fs::path& shown, std::size_t most) {
+  struct stat status{};
+  std::string content;
+  if (::fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
+    content.reserve(std::min(static_cast<std::size_t>(status.st_size) + 1, most));
+  std::vector<char> buffer(std::size_t{1} << 16U);
+  while (content.size() < most) {
+    const ssize_t count = ::read(fd, buffer.data(), std::min(buffer.size(), most - content.size()));
+    if (count < 0 && errno == EINTR) {
+      check_interrupt();
+      continue;
+    }
+    if (count < 0) throw io_error("read", shown, errno);
+    if (count == 0) break;
+    content.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+  return content;
+}
+
 // A new file beside `file`; the caller renames or removes it.
 Fd open_beside(const fs::path& file, fs::path& temporary) {
   std::string name = (folder_of(file) / ("." + file.filename().string() + ".XXXXXX")).string();
@@ -43,6 +63,86 @@ Fd open_beside(const fs::path& file, fs::path& temporary) {
   if (!fd) throw io_error("create", file, errno);
   temporary = name;
   return fd;
+}
+
+// Gives the nameless file `fd` the name `file`, which must not exist. 0, or -1 with errno.
+int give_name(int fd, const fs::path& file) {
+  const std::string self = "/proc/self/fd/" + std::to_string(fd);
+  return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, file.c_str(), AT_SYMLINK_FOLLOW);
+}
+
+// A new file without a name in the folder of `file`: whoever is killed while it is written leaves nothing.
+// None where the file system has no such files; what else is wrong, open_part() says.
+Fd open_nameless(const fs::path& file) {
+  return Fd(::open(folder_of(file).c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600));
+}
+
+// Held until `fd` is closed, so also by nobody who was killed. Where a file system has no locks, two writers
+// of one file at the same time are their callers' care.
+void lock(int fd) {
+  while (::flock(fd, LOCK_EX) != 0 && errno == EINTR) check_interrupt();
+}
+
+bool has_name(int fd, const fs::path& name) {
+  struct stat ours{};
+  struct stat named{};
+  return ::fstat(fd, &ours) == 0 && ::lstat(name.c_str(), &named) == 0 && ours.st_dev == named.st_dev &&
+         ours.st_ino == named.st_ino;
+}
+
+// Removes the part that a killed writer left; waits for one that is at work. False, with errno, when it
+// stays.
+bool clear_part(const fs::path& part) {
+  const Fd left(::open(part.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!left && errno == ENOENT) return true;
+  if (left) lock(left.get());
+  if (left && !has_name(left.get(), part)) return true;
+  return ::unlink(part.c_str()) == 0 || errno == ENOENT;
+}
+
+// Gives the nameless `fd` the name `part`, which stays its own as long as it is open.
+void name_part(int fd, const fs::path& part) {
+  lock(fd);
+  while (give_name(fd, part) != 0) {
+    if (errno != EEXIST) throw io_error("create", part, errno);
+    if (!clear_part(part)) throw io_error("remove", part, errno);
+  }
+}
+
+// A new file with the name `part`, which stays its own as long as it is open.
+Fd open_part(const fs::path& part, const fs::path& shown) {
+  while (true) {
+    Fd fd(::open(part.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
+    if (fd) {
+      lock(fd.get());
+      if (has_name(fd.get(), part))
+        return fd;  // else somebody had the lock before, and took it for a left one
+    } else {
+      if (errno != EEXIST) throw io_error("create", shown, errno);
+      if (!clear_part(part)) throw io_error("remove", part, errno);
+    }
+  }
+}
+
+void fill_file(int fd, std::string_view content, unsigned mode, const fs::path& shown) {
+  write_all(fd, content, shown);
+  if (::fchmod(fd, mode) != 0) throw io_error("set the mode of", shown, errno);
+  if (::fsync(fd) != 0) throw io_error("write", shown, errno);
+}
+
+// The same of a part, which goes when that fails.
+void fill_part(int fd, const fs::path& part, std::string_view content, unsigned mode, const fs::path& shown) {
+  base::ScopeExit drop([&] { ::unlink(part.c_str()); });
+  fill_file(fd, content, mode, shown);
+  drop.release();
+}
+
+// `flags` are renameat2's. When it fails the part goes.
+void rename_part(const fs::path& part, const fs::path& file, unsigned flags) {
+  if (::renameat2(AT_FDCWD, part.c_str(), AT_FDCWD, file.c_str(), flags) == 0) return;
+  const int code = errno;
+  ::unlink(part.c_str());
+  throw io_error(flags == 0 ? "replace" : "create", file, code);
 }
 
 // Copies [from, from + length) of one file to the same place of another.
@@ -87,34 +187,52 @@ void copy_range(int in, int out, off_t offset, off_t length, const fs::path& fro
 
 }  // namespace
 
+fs::path part_of(const fs::path& file) {
+  return folder_of(file) / ("." + file.filename().string() + ".kiln-part");
+}
+
 void write_file(const fs::path& file, std::string_view content, unsigned mode) {
-  fs::path temporary;
-  Fd fd = open_beside(file, temporary);
-  base::ScopeExit drop([&] { ::unlink(temporary.c_str()); });
-  write_all(fd.get(), content, file);
-  if (::fchmod(fd.get(), mode) != 0) throw io_error("set the mode of", file, errno);
-  if (::fsync(fd.get()) != 0) throw io_error("write", file, errno);
-  if (::rename(temporary.c_str(), file.c_str()) != 0) throw io_error("replace", file, errno);
-  drop.release();
+  const fs::path part = part_of(file);
+  Fd fd = open_nameless(file);
+  if (fd) {
+    fill_file(fd.get(), content, mode, file);
+    if (give_name(fd.get(), file) == 0) {
+      static_cast<void>(clear_part(part));
+    } else {
+      name_part(fd.get(), part);
+      rename_part(part, file, 0);
+    }
+  } else {
+    fd = open_part(part, file);
+    fill_part(fd.get(), part, content, mode, file);
+    rename_part(part, file, 0);
+  }
   sync_path(folder_of(file));
 }
 
-std::string read_file(const fs::path& file) {
+void write_new_file(const fs::path& file, std::string_view content, unsigned mode) {
+  const fs::path part = part_of(file);
+  Fd fd = open_nameless(file);
+  if (fd) {
+    fill_file(fd.get(), content, mode, file);
+    if (give_name(fd.get(), file) != 0) throw io_error("create", file, errno);
+    static_cast<void>(clear_part(part));  // the file is there all the same
+  } else {
+    fd = open_part(part, file);
+    fill_part(fd.get(), part, content, mode, file);
+    rename_part(part, file, RENAME_NOREPLACE);
+  }
+  sync_path(folder_of(file));
+}
+
+std::string read_file(const fs::path& file, std::size_t most) {
   const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) throw io_error("read", file, errno);
-  struct stat status{};
-  std::string content;
-  if (::fstat(fd.get(), &status) == 0 && S_ISREG(status.st_mode)) {
-    content.reserve(static_cast<std::size_t>(status.st_size) + 1);
-  }
-  std::vector<char> buffer(std::size_t{1} << 16U);
-  while (true) {
-    const ssize_t count = ::read(fd.get(), buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw io_error("read", file, errno);
-    if (count == 0) return content;
-    content.append(buffer.data(), static_cast<std::size_t>(count));
-  }
+  return read_all(fd.get(), file, most);
+}
+
+std::string read_input(std::size_t most) {
+  return read_all(STDIN_FILENO, "standard input", most);
 }
 
 void sync_path(const fs::path& path) {
@@ -132,6 +250,18 @@ void rename_synced(const fs::path& from, const fs::path& to) {
   if (folder_of(from) != folder_of(to)) sync_path(folder_of(from));
 }
 
+void write_beside(const fs::path& to, unsigned mode, const std::function<void(int fd)>& write) {
+  fs::path temporary;
+  const Fd out = open_beside(to, temporary);
+  base::ScopeExit drop([&] { ::unlink(temporary.c_str()); });
+  write(out.get());
+  if (::fchmod(out.get(), mode) != 0) throw io_error("set the mode of", to, errno);
+  if (::fsync(out.get()) != 0) throw io_error("write", to, errno);
+  if (::rename(temporary.c_str(), to.c_str()) != 0) throw io_error("replace", to, errno);
+  drop.release();
+  sync_path(folder_of(to));
+}
+
 void copy_sparse(const fs::path& from, const fs::path& to) {
   const Fd in(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
   if (!in) throw io_error("read", from, errno);
@@ -139,30 +269,23 @@ void copy_sparse(const fs::path& from, const fs::path& to) {
   if (::fstat(in.get(), &status) != 0) throw io_error("read", from, errno);
   if (!S_ISREG(status.st_mode)) throw base::Error("cannot copy '" + from.string() + "': not a regular file");
 
-  fs::path temporary;
-  Fd out = open_beside(to, temporary);
-  base::ScopeExit drop([&] { ::unlink(temporary.c_str()); });
-  if (::ioctl(out.get(), FICLONE, in.get()) != 0) {
-    if (::ftruncate(out.get(), status.st_size) != 0) throw io_error("write", to, errno);
+  write_beside(to, status.st_mode & 0777U, [&](int out) {
+    if (::ioctl(out, FICLONE, in.get()) == 0) return;
+    if (::ftruncate(out, status.st_size) != 0) throw io_error("write", to, errno);
     off_t at = 0;
     while (at < status.st_size) {
       const off_t data = ::lseek(in.get(), at, SEEK_DATA);
       if (data < 0 && errno == ENXIO) break;  // only a hole is left
       if (data < 0) {                         // no holes known here: all is data
-        copy_range(in.get(), out.get(), at, status.st_size - at, from, to);
+        copy_range(in.get(), out, at, status.st_size - at, from, to);
         break;
       }
       off_t hole = ::lseek(in.get(), data, SEEK_HOLE);
       if (hole < 0) hole = status.st_size;
-      copy_range(in.get(), out.get(), data, hole - data, from, to);
+      copy_range(in.get(), out, data, hole - data, from, to);
       at = hole;
     }
-  }
-  if (::fchmod(out.get(), status.st_mode & 0777U) != 0) throw io_error("set the mode of", to, errno);
-  if (::fsync(out.get()) != 0) throw io_error("write", to, errno);
-  if (::rename(temporary.c_str(), to.c_str()) != 0) throw io_error("replace", to, errno);
-  drop.release();
-  sync_path(folder_of(to));
+  });
 }
 
 std::uintmax_t free_space(const fs::path& path) {

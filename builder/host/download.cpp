@@ -1,8 +1,6 @@
 #include "host/download.hpp"
 
-#include <array>
 #include <cerrno>
-#include <curl/curl.h>
 #include <exception>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -18,6 +16,7 @@
 #include "base/size.hpp"
 #include "base/text.hpp"
 #include "host/atomic_file.hpp"
+#include "host/curl.hpp"
 #include "host/fd.hpp"
 #include "host/host.hpp"
 #include "host/io_error.hpp"
@@ -116,37 +115,22 @@ struct Outcome {
   std::optional<std::uint64_t> length;  // of the whole, when the server said
 };
 
-using Handle = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
-using Message = std::array<char, CURL_ERROR_SIZE>;
-
-// A handle with what all transfers have in common; `message`, which has to outlive it, gets the cause of a
-// failure.
-Handle new_handle(const std::string& url, Message& message) {
-  static const CURLcode ready = ::curl_global_init(CURL_GLOBAL_DEFAULT);
-  Handle handle(::curl_easy_init(), &curl_easy_cleanup);
-  if (ready != CURLE_OK || !handle)
-    throw base::Error("libcurl cannot be used on this machine", base::Exit::missing);
+// A handle for what is fetched.
+CurlHandle new_handle(const std::string& url, CurlMessage& message) {
+  CurlHandle handle = new_curl(url, message);
   CURL* const curl = handle.get();
-  curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
   curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https,http,file");
   curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, url.starts_with("https:") ? "https" : "https,http");
   curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
   curl_easy_setopt(curl, CURLOPT_MAXREDIRS, 10L);
   curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
-  curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
   curl_easy_setopt(curl, CURLOPT_USERAGENT, "kiln");
-  curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, message.data());
   return handle;
 }
 
-std::string cause_of(CURLcode code, const Message& message) {
-  return base::printable(message[0] != '\0' ? message.data() : ::curl_easy_strerror(code));
-}
-
 Outcome fetch(const std::string& url, const Part& part, const OnBytes& on_bytes) {
-  Message message{};
-  const Handle handle = new_handle(url, message);
+  CurlMessage message{};
+  const CurlHandle handle = new_handle(url, message);
   CURL* const curl = handle.get();
   Transfer transfer;
   transfer.part = &part;
@@ -176,7 +160,7 @@ Outcome fetch(const std::string& url, const Part& part, const OnBytes& on_bytes)
     throw base::Error("the transfer of " + without_password(url) + " was broken off",
                       base::Exit::interrupted);
   }
-  outcome.cause = cause_of(outcome.code, message);
+  outcome.cause = curl_cause(outcome.code, message);
   return outcome;
 }
 
@@ -192,11 +176,6 @@ static std::size_t on_text(char* bytes, std::size_t size, std::size_t count, voi
   if (text->content.size() + size * count > text->most) return 0;
   text->content.append(bytes, size * count);
   return size * count;
-}
-
-static int on_wait(void* /*user*/, curl_off_t /*total*/, curl_off_t /*now*/, curl_off_t /*up*/,
-                   curl_off_t /*up_now*/) {
-  return pending_signal() != 0 ? 1 : 0;
 }
 
 }  // extern "C"
@@ -243,18 +222,14 @@ base::Error failure(const std::string& url, const Outcome& outcome, const Part& 
   return error;
 }
 
-}  // namespace
-
-std::string fetch_text(const std::string& url, std::size_t most, std::chrono::seconds limit) {
-  Message message{};
-  const Handle handle = new_handle(url, message);
-  CURL* const curl = handle.get();
+// The content that `handle` gets, no more than `most` bytes of it. Throws base::Error.
+std::string text_of(const std::string& url, CURL* curl, const CurlMessage& message, std::size_t most,
+                    std::chrono::seconds limit) {
   Text text;
   text.most = most;
   curl_easy_setopt(curl, CURLOPT_TIMEOUT, static_cast<long>(limit.count()));
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_text);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &text);
-  curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_wait);
   const CURLcode code = ::curl_easy_perform(curl);
   if (code == CURLE_OK) return std::move(text.content);
   check_interrupt();
@@ -263,8 +238,37 @@ std::string fetch_text(const std::string& url, std::size_t most, std::chrono::se
   const std::string cause = code == CURLE_WRITE_ERROR ? fmt::format("it has more than {} bytes", most)
                             : code == CURLE_HTTP_RETURNED_ERROR
                                 ? fmt::format("the server answered with HTTP status {}", status)
-                                : cause_of(code, message);
+                                : curl_cause(code, message);
   throw base::Error("cannot fetch " + without_password(url) + ": " + cause);
+}
+
+}  // namespace
+
+std::string fetch_text(const std::string& url, std::size_t most, std::chrono::seconds limit) {
+  CurlMessage message{};
+  const CurlHandle handle = new_handle(url, message);
+  return text_of(url, handle.get(), message, most, limit);
+}
+
+Answer ask(const Request& request, std::size_t most, std::chrono::seconds limit) {
+  CurlMessage message{};
+  const CurlHandle handle = new_handle(request.url, message);
+  CURL* const curl = handle.get();
+  CurlList headers;
+  for (const std::string& header : request.headers) headers.add(header);
+  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str());
+  curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get());
+  curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+  curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
+  curl_easy_setopt(curl, CURLOPT_FAILONERROR, 0L);
+  Answer answer;
+  answer.content = text_of(request.url, curl, message, most, limit);
+  curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &answer.status);
+  curl_header* header = nullptr;
+  while ((header = ::curl_easy_nextheader(curl, CURLH_HEADER, -1, header)) != nullptr)
+    answer.headers[base::lower(header->name)] = header->value;
+  return answer;
 }
 
 std::string without_password(const std::string& url) {
@@ -287,19 +291,20 @@ base::Error not_kept(const std::string& what) {
       .hint("build once without --offline, which fetches and keeps it");
 }
 
+bool is_fetched(const fs::path& file, const std::string& sha256) {
+  std::error_code ignored;
+  return fs::is_regular_file(file, ignored) && base::sha256_file(file) == sha256;
+}
+
 void download(const std::string& url, const std::string& sha256, const fs::path& to,
               const OnBytes& on_bytes) {
   if (!base::is_sha256(sha256)) {
     throw base::Error("'" + base::printable(sha256) + "' is not a SHA-256 digest", base::Exit::usage)
         .hint("give 64 lower-case hexadecimal digits, as `sha256sum` prints them");
   }
-  const auto there = [&] {
-    std::error_code ignored;
-    return fs::is_regular_file(to, ignored) && base::sha256_file(to) == sha256;
-  };
-  if (there()) return;
+  if (is_fetched(to, sha256)) return;
   const Part part(to.string() + ".part");
-  if (there()) {  // another build fetched it while this one waited for the lock
+  if (is_fetched(to, sha256)) {  // another build fetched it while this one waited for the lock
     part.remove();
     return;
   }

@@ -1,5 +1,4 @@
 // Fetches a file by URL and sha256. Resumes a broken transfer; what does not match its digest is never used.
-// libcurl lives only here.
 #pragma once
 
 #include <chrono>
@@ -7,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -22,9 +22,26 @@ using OnBytes = std::function<void(std::uint64_t done, std::uint64_t total)>;  /
 void download(const std::string& url, const std::string& sha256, const std::filesystem::path& to,
               const OnBytes& on_bytes = {});
 
+// True when `file` has that digest, and download() would leave it as it is.
+bool is_fetched(const std::filesystem::path& file, const std::string& sha256);
+
 // The content of `url`, for what is small and changes: no more than `most` bytes, in no more time than
 // `limit`, one try. Throws base::Error as download() does.
 std::string fetch_text(const std::string& url, std::size_t most, std::chrono::seconds limit);
+
+// A request to a machine that is near, such as a cloud's metadata: past proxies, one try, no redirects.
+struct Request {
+  std::string url;
+  std::string method = "GET";
+  std::vector<std::string> headers;  // "Name: value"
+};
+struct Answer {
+  long status = 0;  // of HTTP, whatever it is
+  std::string content;
+  std::map<std::string, std::string> headers;  // by name in lower case
+};
+// Throws base::Error when there is no answer in that time, or one of more than `most` bytes.
+Answer ask(const Request& request, std::size_t most, std::chrono::seconds limit);
 
 // The URL without a name and password, which are nobody's business but the server's, and printable.
 std::string without_password(const std::string& url);

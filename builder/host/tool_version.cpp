@@ -56,6 +56,7 @@ std::string_view field(std::string_view stanza, std::string_view name) {
 ToolVersions::ToolVersions(fs::path root) : root_(std::move(root)) {}
 
 std::string ToolVersions::of(const fs::path& path) {
+  const std::lock_guard guard(mutex_);
   const auto known = known_.find(path.string());
   if (known != known_.end()) return known->second;
   return known_[path.string()] = look_up(path);

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -14,7 +15,8 @@ class ToolVersions {
   // `root` is where the system's file tree begins: "/", in tests another folder.
   explicit ToolVersions(std::filesystem::path root);
   // "<package> <version>" of the package that brought the program at `path` (below root), else a stamp of the
-  // file: "<path> <size> bytes of <mtime>"; "absent" when there is no such file. Remembered.
+  // file: "<path> <size> bytes of <mtime>"; "absent" when there is no such file. Remembered. Builds at once
+  // share one.
   std::string of(const std::filesystem::path& path);
 
  private:
@@ -23,6 +25,7 @@ class ToolVersions {
   std::string owner(const std::string& program, const std::string& names) const;
   void read_status();
 
+  std::mutex mutex_;  // of all below
   std::filesystem::path root_;
   bool status_read_ = false;
   std::map<std::string, std::string> versions_;  // installed packages; "name" and "name:arch"

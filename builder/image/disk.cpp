@@ -6,6 +6,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "base/scope_exit.hpp"
 #include "base/size.hpp"
 #include "base/text.hpp"
+#include "host/atomic_file.hpp"
 #include "host/fd.hpp"
 #include "host/io_error.hpp"
 
@@ -129,9 +131,17 @@ void convert(const host::Host& host, const fs::path& from, const fs::path& to, c
   Command command{"qemu-img", "convert", "-f", detect_format(from), "-O", format};
   // Many coroutines, out of order: three times as fast, and the content is the same.
   command.add({"-W", "-m", "16"});
-  if (compress) command.add({"-c", "-o", "compression_type=zstd"});
+  if (compress)
+    command.add({"-c", "-o", format == "vmdk" ? "subformat=streamOptimized" : "compression_type=zstd"});
   command.add({from.string(), to.string()});
   command.purpose = "writing '" + to.string() + "'";
+  host::require(*host.runner, command);
+}
+
+void require_same_content(const host::Host& host, const fs::path& raw, const fs::path& copy,
+                          const std::string& format) {
+  Command command{"qemu-img", "compare", "-q", "-f", "raw", "-F", format, raw.string(), copy.string()};
+  command.purpose = "comparing '" + copy.string() + "' with the disk it was made of";
   host::require(*host.runner, command);
 }
 
@@ -280,9 +290,23 @@ void truncate_to(const fs::path& file, std::uint64_t size) {
   if (::truncate(file.c_str(), static_cast<off_t>(size)) != 0) throw host::io_error("resize", file, errno);
 }
 
+// The time e2fsprogs is to take for now: when the ext4 that begins at `start` of `part` was last mounted or
+// written to. Else two exports of one image would differ by the moment they were made (s_mtime, s_wtime and
+// their high bytes, ext4.h).
+std::map<std::string, std::string> its_own_time(const fs::path& part, std::uint64_t start = 0) {
+  const host::Fd fd = open_file(part, O_RDONLY);
+  const std::string super = bytes_at(fd, part, start + 1024, 1024);
+  const auto mounted = number_at(super, 44, 4) | number_at(super, 0x275, 1) << 32U;
+  const auto written = number_at(super, 48, 4) | number_at(super, 0x274, 1) << 32U;
+  const auto time = std::to_string(std::max(mounted, written));
+  return {{"E2FSCK_TIME", time}, {"E2FSPROGS_FAKE_TIME", time}};
+}
+
 // e2fsck's 1 (errors corrected) is fine: the file system was cut from a running machine or never checked.
-void check_ext4(const host::Host& host, const fs::path& part) {
+void check_ext4(const host::Host& host, const fs::path& part,
+                const std::map<std::string, std::string>& time) {
   Command command{"e2fsck", "-fy", "-E", "discard", part.string()};
+  command.env.insert(time.begin(), time.end());
   command.purpose = "checking the root file system";
   const host::Finished finished = host.runner->run(command);
   if (finished.signal == 0 && (finished.exit == 0 || finished.exit == 1)) return;
@@ -392,7 +416,8 @@ std::uint64_t resize_disk(const host::Host& host, const fs::path& raw, std::uint
   fs::remove(part);
   copy_range(raw, root.start, part, 0, root.size);
   truncate_to(part, root.size);
-  check_ext4(host, part);
+  const auto time = its_own_time(part);
+  check_ext4(host, part, time);
   const Geometry geometry = geometry_of(host, part);
 
   // Room behind the partition: GPT's second table (33 sectors), up to a whole MiB.
@@ -410,6 +435,7 @@ std::uint64_t resize_disk(const host::Host& host, const fs::path& raw, std::uint
   if (blocks != geometry.blocks) {
     if (new_size > root.size) truncate_to(part, new_size);
     Command command{"resize2fs", part.string(), std::to_string(blocks)};
+    command.env.insert(time.begin(), time.end());
     command.purpose = "resizing the root file system";
     host::require(*host.runner, command);
   }
@@ -427,6 +453,63 @@ std::uint64_t resize_disk(const host::Host& host, const fs::path& raw, std::uint
   copy_range(part, 0, raw, root.start, new_size);
   if (root.partition != 0) rewrite_table(host, raw, root, new_size, dump);
   return target;
+}
+
+std::string copy_to_fit(const host::Host& host, const fs::path& image, const fs::path& raw,
+                        std::uint64_t size, const std::function<void(std::string_view)>& on_doing) {
+  on_doing("reading the disk");
+  convert(host, image, raw, "raw", false);
+  const FileSystem root = root_file_system(host, raw);
+  if (root.kind != "ext4" && size == 0)
+    return fmt::format("the root file system is {}, so the disk keeps its size", root.kind);
+  on_doing("fitting the root file system");
+  return fmt::format("the disk has {}", base::human_size(resize_disk(host, raw, size)));
+}
+
+void write_private(const host::Host& host, const fs::path& raw, const std::string& path,
+                   const std::string& content) {
+  const FileSystem root = root_file_system(host, raw);
+  if (root.kind != "ext4")
+    throw base::Error(fmt::format("the root file system is {}: kiln writes into ext4 only", root.kind));
+  const std::string place = fmt::format("{}?offset={}", raw.string(), root.start);
+  // debugfs ends with 0 whatever happens, so that what it did is looked at afterwards.
+  fs::path script = raw;
+  fs::path file = raw;
+  script += ".debugfs";
+  file += ".private";
+  const base::ScopeExit drop([&] {
+    std::error_code ignored;
+    fs::remove(script, ignored);
+    fs::remove(file, ignored);
+  });
+  host::write_file(file, content, 0600);
+  std::string folder;
+  std::string commands;
+  for (const auto& part : fs::path(path).parent_path().relative_path()) {
+    folder += "/" + part.string();
+    commands += fmt::format("mkdir {}\n", folder);
+  }
+  const std::string name = fs::path(path).filename().string();
+  commands += fmt::format("cd {0}/\nrm {1}\nwrite \"{2}\" {1}\n", folder, name, file.string());
+  for (const char* field : {"mode 0100600", "uid 0", "gid 0"})
+    commands += fmt::format("sif {} {}\n", name, field);
+  host::write_file(script, commands, 0600);
+  Command write{"debugfs", "-w", "-f", script.string(), place};
+  const auto time = its_own_time(raw, root.start);
+  write.env.insert(time.begin(), time.end());
+  write.purpose = fmt::format("writing {} into the disk", path);
+  host::require(*host.runner, write);
+
+  Command read{"debugfs", "-R", "cat " + path, place};
+  read.purpose = fmt::format("reading {} back", path);
+  Command stat{"debugfs", "-R", "stat " + path, place};
+  stat.env["LC_ALL"] = "C";
+  stat.purpose = read.purpose;
+  const std::string told = host::require(*host.runner, stat).out;
+  const host::Finished back = host.runner->run(read);  // not required(): its output is no text for an error
+  if (!back.ok() || back.out != content || told.find("Mode:  0600") == std::string::npos)
+    throw base::Error(fmt::format("{} could not be written into the disk", path))
+        .detail(base::last_lines(base::printable(told), 5));
 }
 
 }  // namespace kiln::image

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,9 +35,14 @@ void require_self_contained(const DiskInfo& info, const std::string& name);
 // the overlay) and need not exist yet. `size` 0: the backing's size, which then must exist.
 void make_overlay(const host::Host& host, const std::filesystem::path& overlay, const std::string& backing,
                   std::uint64_t size);
-// Whole content of `from` (with its chain) as a new image without backing file. `compress`: zstd clusters.
+// Whole content of `from` (with its chain) as a new image without backing file. `compress`: qcow2 gets zstd
+// clusters, vmdk becomes a stream-optimized one; no other format can.
 void convert(const host::Host& host, const std::filesystem::path& from, const std::filesystem::path& to,
              const std::string& format, bool compress);
+// Throws base::Error when a guest would not read the same from both; `format` is that of `copy`, which may be
+// one that kiln does not read otherwise.
+void require_same_content(const host::Host& host, const std::filesystem::path& raw,
+                          const std::filesystem::path& copy, const std::string& format);
 // Throws base::Error when qemu-img finds errors in the image file itself; clusters that nothing names are
 // lost room and no error. A raw image has nothing to check.
 void check_image(const host::Host& host, const std::filesystem::path& image);
@@ -96,7 +102,19 @@ std::vector<std::string> as_mapped_root(const host::Host& host);
 std::uint64_t roomy_size(std::uint64_t start, std::uint64_t used);
 // Shrinks (or grows) the root file system (ext4), its partition and the disk of a raw image to `size` bytes
 // in all, 0: roomy_size. The root partition must be the last on the disk. Returns the new size in bytes.
-// Throws base::Error when the content does not fit, with both sizes.
+// The same disk and size give the same bytes, whenever it is done. Throws base::Error when the content does
+// not fit, with both sizes.
 std::uint64_t resize_disk(const host::Host& host, const std::filesystem::path& raw, std::uint64_t size);
+// What goes out: a raw copy of `image` at `raw`, resized as above. A root file system that is not ext4 keeps
+// its size when `size` is 0. `on_doing` is told what is being done. Returns what to say about it in a log.
+std::string copy_to_fit(const host::Host& host, const std::filesystem::path& image,
+                        const std::filesystem::path& raw, std::uint64_t size,
+                        const std::function<void(std::string_view)>& on_doing);
+
+// Writes `content` to `path` (absolute, plain names), of root and readable by root alone, into the root file
+// system (ext4) of a raw disk; folders that are missing are made. Nothing of the content is on a command
+// line. The time of it all is that of the file system. Throws base::Error, also when it cannot be read back.
+void write_private(const host::Host& host, const std::filesystem::path& raw, const std::string& path,
+                   const std::string& content);
 
 }  // namespace kiln::image

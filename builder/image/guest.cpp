@@ -103,11 +103,7 @@ std::vector<std::string> devices(const Names& names) {
   add({"-kernel", names.kernel, "-initrd", names.initrd});
   add({"-append", "root=" + names.root + std::string(kernel_words)});
   // The order of devices decides their addresses, and those the NIC's name: always the same.
-  add({"-blockdev", fmt::format("driver=file,node-name=disk-file,filename={},aio=threads,discard=unmap,"
-                                "cache.direct=off,cache.no-flush=on",
-                                names.disk)});
-  add({"-blockdev",
-       "driver=qcow2,node-name=disk,file=disk-file,discard=unmap,cache.direct=off,cache.no-flush=on"});
+  add({"-blockdev", disk_node("disk", names.disk)});
   add({"-device", "virtio-blk-pci,drive=disk,id=root-disk"});
   add({"-netdev", "user,id=net,ipv6=off", "-device",
        "virtio-net-pci,netdev=net,mac=52:54:00:6b:69:6c,romfile="});
@@ -227,9 +223,9 @@ class QemuGuest : public Guest {
     return {};
   }
 
-  void wake() override {
+  void leave_rest() override {
     doing("starting services again");
-    wake_from_rest(*this);
+    image::leave_rest(*this);
     settle(host_.elapsed() + static_cast<double>(options_.limits.boot.count()));
   }
 
@@ -256,7 +252,7 @@ class QemuGuest : public Guest {
   void start(const std::filesystem::path& initrd, bool incoming) {
     auto channel = socket_pair();
     MachineOptions machine = machine_options(options_);
-    machine.devices = devices({option_path(options_.disk), options_.kernel.string(), initrd.string(),
+    machine.devices = devices({options_.disk.string(), options_.kernel.string(), initrd.string(),
                                std::to_string(channel.theirs.get()), options_.root});
     machine.inherited.push_back(std::move(channel.theirs));
     machine.incoming = incoming;
@@ -439,8 +435,8 @@ class QemuGuest : public Guest {
   static std::string first_words(const std::string& text) {
     std::vector<std::string> names;
     for (const auto& line : base::lines(text)) {
-      for (const auto& word : base::split(line, ' ')) {
-        if (word.empty() || word == "●" || word == "*") continue;
+      for (const auto& word : base::words(line)) {
+        if (word == "●" || word == "*") continue;
         names.push_back(word);
         break;
       }
@@ -448,19 +444,7 @@ class QemuGuest : public Guest {
     return base::join(names, ", ");
   }
 
-  // Names of the units that have a queued job.
-  std::string jobs() {
-    std::vector<std::string> units;
-    for (const auto& line : base::lines(told({"systemctl", "list-jobs", "--no-legend"}, seconds(60)))) {
-      std::vector<std::string> words;
-      for (const auto& word : base::split(line, ' ')) {
-        if (!word.empty()) words.push_back(word);
-      }
-      // "  90 nginx.service  start running"; without jobs old versions say "No jobs running."
-      if (words.size() >= 3 && words[1].find('.') != std::string::npos) units.push_back(words[1]);
-    }
-    return base::join(units, ", ");
-  }
+  std::string jobs() { return base::join(queued_units(*this), ", "); }
 
   host::Finished converse(const Exec& exec, const host::OnOutput& on_output, seconds limit) {
     if (exec.argv.empty()) throw Error("an empty command");
@@ -471,31 +455,35 @@ class QemuGuest : public Guest {
       local.open(exec.output_file, std::ios::binary | std::ios::trunc);
       if (!local) throw Error("cannot write the file").at({exec.output_file.string()});
     }
-    send(Frame{Type::exec, id, agent::encode_command(exec.argv, environment(exec.env), "/")});
+    const std::string what = exec.purpose.empty() ? "the command" : exec.purpose;
+    // The guest may go down at either, with the first of the input too.
+    const auto named = [&](const auto& deed) {
+      try {
+        return deed();
+      } catch (Error& error) {
+        throw error.during(what + " (" + base::shell_line(exec.argv) + ")");
+      }
+    };
+    const auto tell = [&](const Frame& frame) { named([&] { send(frame); }); };
+    tell(Frame{Type::exec, id, agent::encode_command(exec.argv, environment(exec.env), "/")});
 
     host::Finished finished;
     std::size_t room = agent::window;
     bool input_open = true;
     double end = host_.elapsed() + static_cast<double>(limit.count());
     bool late = false;
-    const std::string what = exec.purpose.empty() ? "the command" : exec.purpose;
     for (;;) {
       while (input_open && room > 0) {
         const std::string piece = input.next(std::min<std::size_t>(room, agent::piece));
         if (piece.empty()) {
-          send(Frame{Type::end_input, id, ""});
+          tell(Frame{Type::end_input, id, ""});
           input_open = false;
         } else {
           room -= piece.size();
-          send(Frame{Type::input, id, piece});
+          tell(Frame{Type::input, id, piece});
         }
       }
-      std::optional<Frame> frame;
-      try {
-        frame = receive();
-      } catch (Error& error) {
-        throw error.during(what + " (" + base::shell_line(exec.argv) + ")");
-      }
+      const std::optional<Frame> frame = named([&] { return receive(); });
       if (frame && frame->id == id) {
         switch (frame->type) {
           case Type::out:

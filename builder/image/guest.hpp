@@ -57,11 +57,11 @@ class Guest : public System {
   virtual void save(const std::filesystem::path& memory, const std::filesystem::path& initrd) = 0;
   // Brings the guest to rest and lets it write to `overlay` from now on, whose backing file the disk becomes:
   // that is then as after a clean shutdown (engine rule 12). Returns "", or why the guest does not come to
-  // rest; it writes to its old disk then, and can be shut down. Commands may be run again behind wake()
-  // alone. Throws base::Error when the guest is of no use any more.
+  // rest; it writes to its old disk then, and can be shut down. Commands may be run again behind
+  // leave_rest() alone. Throws base::Error when the guest is of no use any more.
   virtual std::string cut(const std::filesystem::path& overlay) = 0;
   // Starts again what a boot starts, and waits until it has settled; throws base::Error like boot().
-  virtual void wake() = 0;
+  virtual void leave_rest() = 0;
   // Clean shutdown: all is on the disk when it returns. Throws base::Error when it takes longer than a boot
   // may.
   virtual void shut_down() = 0;

@@ -55,15 +55,27 @@ std::string option_path(const fs::path& path) {
   return base::join(base::split(path.string(), ','), ",,");
 }
 
+std::string disk_node(const std::string& node, const fs::path& file) {
+  const nlohmann::json cache = {{"direct", false}, {"no-flush", true}};
+  return nlohmann::json({{"driver", "qcow2"},
+                         {"node-name", node},
+                         {"discard", "unmap"},
+                         {"cache", cache},
+                         {"file",
+                          {{"driver", "file"},
+                           {"filename", file.string()},
+                           {"aio", "threads"},
+                           {"discard", "unmap"},
+                           {"cache", cache}}}})
+      .dump();
+}
+
 std::vector<std::pair<int, int>> forwarded_ports(std::string_view info_usernet) {
   std::vector<std::pair<int, int>> ports;
   for (const auto& line : base::lines(info_usernet)) {
     // "  TCP[HOST_FORWARD]  14       127.0.0.1 41043       10.0.2.15    22     0     0"
     if (line.find("TCP[HOST_FORWARD]") == std::string::npos) continue;
-    std::vector<std::string> words;
-    for (auto& word : base::split(line, ' ')) {
-      if (!base::trim(word).empty()) words.emplace_back(base::trim(word));
-    }
+    const auto words = base::words(base::trim(line));
     if (words.size() < 6) continue;
     try {
       ports.emplace_back(std::stoi(words[5]), std::stoi(words[3]));
@@ -385,19 +397,9 @@ void Machine::switch_disk(const std::string& node, const fs::path& overlay) {
   State& own = *state_;
   const std::string next = fmt::format("{}-{}", node, ++own.switches);
   const std::string current = own.switches == 1 ? node : fmt::format("{}-{}", node, own.switches - 1);
-  const nlohmann::json cache = {{"direct", false}, {"no-flush", true}};
-  own.qmp->execute("blockdev-add", nlohmann::json({{"driver", "qcow2"},
-                                                   {"node-name", next},
-                                                   {"discard", "unmap"},
-                                                   {"cache", cache},
-                                                   {"backing", nullptr},
-                                                   {"file",
-                                                    {{"driver", "file"},
-                                                     {"filename", overlay.string()},
-                                                     {"aio", "threads"},
-                                                     {"discard", "unmap"},
-                                                     {"cache", cache}}}})
-                                       .dump());
+  auto added = nlohmann::json::parse(disk_node(next, overlay));
+  added["backing"] = nullptr;
+  own.qmp->execute("blockdev-add", added.dump());
   own.qmp->execute("blockdev-snapshot", nlohmann::json({{"node", current}, {"overlay", next}}).dump());
   own.options.disk = overlay;
 }

@@ -53,6 +53,10 @@ SocketPair socket_pair();
 // A path as part of an option of QEMU's, where a comma would begin the next one.
 std::string option_path(const std::filesystem::path& path);
 
+// A qcow2 at `file` as the block node `node`, in JSON: for -blockdev and for QMP alike, so that a disk added
+// later is opened as the first one was.
+std::string disk_node(const std::string& node, const std::filesystem::path& file);
+
 // The TCP ports of the host's 127.0.0.1 out of "info usernet", by the guest's port; each 0 in a hostfwd shows
 // there as the port the system chose.
 std::vector<std::pair<int, int>> forwarded_ports(std::string_view info_usernet);

@@ -120,9 +120,9 @@ class Export {
     if (!daemon_) return;
     const std::unique_ptr<host::Process> daemon = std::move(daemon_);
     daemon->stop(std::chrono::seconds(60));
+    if (read_only_) return;  // nothing can be lost
     const auto finished = daemon->wait(milliseconds(0));
     const std::string said = host::read_file(log_);
-    if (read_only_) return;  // nothing can be lost
     // It ends with 0 although it could not write its tables, and says so only here.
     if (finished && finished->ok() && said.find("Failed to flush") == std::string::npos) return;
     throw base::Error("qemu-storage-daemon failed: " + (finished ? finished->how() : "it does not end"))

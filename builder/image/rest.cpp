@@ -1,6 +1,6 @@
 #include "image/rest.hpp"
 
-#include <algorithm>
+#include <chrono>
 #include <fmt/format.h>
 #include <map>
 #include <set>
@@ -20,25 +20,6 @@ host::Finished ask(System& guest, std::vector<std::string> argv, const char* pur
   return guest.run(exec);
 }
 
-std::vector<std::string> words(const std::string& line) {
-  std::vector<std::string> all = base::split(line, ' ');
-  std::erase(all, "");
-  return all;
-}
-
-// Units that systemd has yet to start or stop.
-std::vector<std::string> queued(System& guest) {
-  std::vector<std::string> units;
-  const auto jobs =
-      ask(guest, {"systemctl", "list-jobs", "--no-legend", "--plain"}, "looking at systemd's jobs");
-  for (const auto& line : base::lines(jobs.out)) {
-    // "90 nginx.service stop running"; without jobs old versions say "No jobs running."
-    const auto job = words(line);
-    if (job.size() >= 3 && job[1].find('.') != std::string::npos) units.push_back(job[1]);
-  }
-  return units;
-}
-
 // What runs on although no more than the basic system was asked for, and has no part in the cut: a shutdown
 // would stop it and take its private /tmp away.
 std::vector<std::string> running_on(System& guest) {
@@ -49,7 +30,7 @@ std::vector<std::string> running_on(System& guest) {
       ask(guest, {"systemctl", "list-units", "--type=service", "--state=running", "--no-legend", "--plain"},
           "looking for services that run on");
   for (const auto& line : base::lines(units.out)) {
-    const auto unit = words(line);
+    const auto unit = base::words(line);
     if (!unit.empty() && !needed.contains(unit[0])) services.push_back(unit[0]);
   }
   return services;
@@ -59,7 +40,7 @@ std::vector<std::string> running_on(System& guest) {
 std::set<std::string> disk_devices(System& guest) {
   std::vector<std::string> argv = {"stat", "-c", "%d", "--"};
   for (const auto& line : base::lines(ask(guest, {"cat", "/proc/mounts"}, "looking at mounts").out)) {
-    const auto mount = words(line);
+    const auto mount = base::words(line);
     // Names with a space or such are octal there: those are not looked at.
     if (mount.size() > 2 && mount[0].starts_with("/dev/")) argv.push_back(mount[1]);
   }
@@ -83,7 +64,7 @@ std::map<std::string, std::string> holders(System& guest, const std::set<std::st
     argv.emplace_back(word);
   std::map<std::string, std::string> all;
   for (const auto& line : base::lines(ask(guest, std::move(argv), "looking for deleted files in use").out)) {
-    const auto found = words(line);
+    const auto found = base::words(line);
     if (found.size() != 2 || !devices.contains(found[0])) continue;
     const auto path = base::split(found[1], '/');  // "", proc, pid, ...
     if (path.size() < 4 || all.contains(path[2])) continue;
@@ -114,7 +95,7 @@ std::vector<std::string> bring_to_rest(System& guest, const std::function<void(s
     return {"services do not stop: " + std::string(base::trim(base::last_lines(stopped.err, 1)))};
   // isolate waits for what it starts, not for what it stops.
   for (int look = 0;; ++look) {
-    const auto units = queued(guest);
+    const auto units = queued_units(guest);
     if (units.empty()) break;
     if (look == looks) return {"these do not stop: " + base::join(units, ", ")};
     ask(guest, {"sleep", "0.3"}, "waiting for services to stop");
@@ -149,11 +130,23 @@ std::vector<std::string> bring_to_rest(System& guest, const std::function<void(s
   return why;
 }
 
-void wake_from_rest(System& guest) {
-  Exec exec;
-  exec.argv = {"systemctl", "isolate", "default.target"};
-  exec.purpose = "starting services after a cut";
-  guest.run(exec);  // what does not start is told by the state of the system, as after a boot
+void leave_rest(System& guest) {
+  // What does not start is told by the state of the system, as after a boot.
+  ask(guest, {"systemctl", "isolate", "default.target"}, "starting services after a cut");
+}
+
+std::vector<std::string> queued_units(System& guest) {
+  std::vector<std::string> units;
+  Exec list;
+  list.argv = {"systemctl", "list-jobs", "--no-legend", "--plain"};
+  list.purpose = "looking at systemd's jobs";
+  list.timeout = std::chrono::seconds(60);
+  for (const auto& line : base::lines(guest.run(list).out)) {
+    // "90 nginx.service stop running"; without jobs old versions say "No jobs running."
+    const auto job = base::words(line);
+    if (job.size() >= 3 && job[1].find('.') != std::string::npos) units.push_back(job[1]);
+  }
+  return units;
 }
 
 }  // namespace kiln::image

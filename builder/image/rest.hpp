@@ -20,6 +20,9 @@ inline constexpr std::string_view rest_target = "kiln-rest.target";
 std::vector<std::string> bring_to_rest(System& guest, const std::function<void(std::string_view)>& on_doing);
 
 // Starts what a boot of the disk as it is now would start. Throws base::Error as System::run does.
-void wake_from_rest(System& guest);
+void leave_rest(System& guest);
+
+// Names of the units that systemd has yet to start or stop. Throws base::Error as System::run does.
+std::vector<std::string> queued_units(System& guest);
 
 }  // namespace kiln::image

@@ -73,20 +73,20 @@ std::string way_out(const PlannedStep& other, const PlannedStep& step, std::stri
                                : std::string(in_one_file);
 }
 
-// Artifacts are called after the profile and their stage, so that two of one stage would be one file: the
-// second export would replace the first.
+// Artifacts are called after the profile: of two with one ending the second would replace the first.
 void check_artifacts(const Plan& plan, std::vector<Error>& errors) {
-  std::map<std::string_view, const PlannedStep*> first;
+  std::map<std::string, const PlannedStep*> first;
   for (const PlannedStep& step : plan.steps) {
-    if (step.type->kind != Kind::artifact) continue;
-    const auto [there, fresh] = first.emplace(step.type->name, &step);
+    if (step.type->kind != Kind::artifact || !step.stage || step.stage->ending().empty()) continue;
+    const auto [there, fresh] = first.emplace(step.stage->ending(), &step);
     if (fresh) continue;
     const PlannedStep& other = *there->second;
     errors.push_back(
         wrong(step.where,
               fmt::format("{}: writes the same file as '{}' in {}", step.id, other.id, place_of(other, step)))
-            .hint(way_out(other, step,
-                          "keep one of them; another kind of image is a profile of its own, by 'extends:'")));
+            .hint(way_out(
+                other, step,
+                "keep one of them; another image of this kind is a profile of its own, by 'extends:'")));
   }
 }
 

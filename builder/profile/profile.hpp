@@ -8,9 +8,11 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "profile/node.hpp"
+#include "yaml/node.hpp"
 
 namespace kiln::profile {
+
+using yaml::Node;  // what a profile is written in
 
 // One entry of `steps:`, its options not yet read: the plan does that by the stage's option table.
 struct Step {

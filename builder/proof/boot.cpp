@@ -13,6 +13,7 @@
 #include "base/text.hpp"
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
+#include "host/secret_dir.hpp"
 #include "image/disk.hpp"
 #include "image/machine.hpp"
 #include "image/wake.hpp"
@@ -97,7 +98,7 @@ class Proof {
     } else {
       // The words come out as they went in: ssh joins them with spaces, and a shell takes that apart.
       std::string line = "cd / && exec sudo -n -H --";
-      for (const auto& word : command) line += " " + sh_word(word);
+      for (const auto& word : command) line += " " + base::shell_quoted(word);
       argv.insert(argv.end(), {"-T", who, line});
     }
     const int status = hand_over(argv);
@@ -136,6 +137,13 @@ class Proof {
   }
 
  private:
+  // A seed with an environment is in memory only, and goes with kiln.
+  fs::path seed_file() {
+    if (options_.user_data.empty()) return options_.scratch / "seed.iso";
+    if (!private_) private_.emplace(host_, "seed");
+    return private_->path() / "seed.iso";
+  }
+
   // Where QEMU finds what differs between two starts of the same machine.
   struct Names {
     std::string disk, seed, code, vars, forwards;
@@ -177,7 +185,7 @@ class Proof {
       pause(0.1);
       if (greeting(ports_[22], seconds(2)).rfind("SSH-", 0) == 0) {
         const auto wake = image::wake_script(host_.now());
-        const auto text = ssh("sudo -n sh -c " + sh_word(wake.script), wake.input, 60);
+        const auto text = ssh("sudo -n sh -c " + base::shell_quoted(wake.script), wake.input, 60);
         if (text.find(image::awake) != std::string::npos) break;
         seen = "its clock and randomness could not be set";
         if (!text.empty()) seen += ": " + base::printable(base::last_lines(text, 1));
@@ -268,7 +276,7 @@ class Proof {
     }
     image::MachineOptions machine = plain_machine();
     machine.disk = overlay;
-    Names names{image::option_path(overlay), image::option_path(options_.scratch / "seed.iso"), "", "", ""};
+    Names names{image::option_path(overlay), image::option_path(seed_file()), "", "", ""};
     if (options_.firmware == profile::Firmware::uefi) {
       const auto [code, vars] = find_firmware();
       const auto own_vars = options_.scratch / "uefi-vars.fd";
@@ -312,8 +320,11 @@ class Proof {
     host::Member meta;
     meta.path = "meta-data";
     meta.content = fmt::format("instance-id: kiln-proof-{}\n", base::random_hex(8));
+    // cloud-init reads both; what the user says goes before what a vendor says, and the login is no part of
+    // it.
+    const bool given = !options_.user_data.empty();
     host::Member data;
-    data.path = "user-data";
+    data.path = given ? "vendor-data" : "user-data";
     // JSON is YAML, and quotes what must be.
     const nlohmann::json config = {{"users",
                                     {{{"name", user},
@@ -322,7 +333,13 @@ class Proof {
                                       {"sudo", "ALL=(ALL) NOPASSWD:ALL"},
                                       {"ssh_authorized_keys", {public_key}}}}}};
     data.content = "#cloud-config\n" + config.dump(1) + "\n";
-    host::write_archive(options_.scratch / "seed.iso", host::Format::iso9660, {meta, data}, "cidata");
+    std::vector<host::Member> members = {meta, data};
+    if (given) {
+      members.emplace_back();
+      members.back().path = "user-data";
+      members.back().content = options_.user_data;
+    }
+    host::write_archive(seed_file(), host::Format::iso9660, members, "cidata");
   }
 
   void read_ports() {
@@ -529,7 +546,8 @@ class Proof {
     verdict_.passed = !verdict_.checks.empty() && (verdict_.inside || !has_inside_checks(options_.proof)) &&
                       std::all_of(verdict_.checks.begin(), verdict_.checks.end(),
                                   [](const CheckResult& check) { return check.ran && check.passed; });
-    verdict_.proven = verdict_.passed && !verdict_.resumed;
+    // Something was put in: that the image would do without is not shown.
+    verdict_.proven = verdict_.passed && !verdict_.resumed && options_.user_data.empty();
   }
 
   void tidy_up() const {
@@ -545,6 +563,7 @@ class Proof {
   std::map<int, int> ports_;  // of the guest -> of the host
   std::string why_outside_;
   double start_time_ = 0;
+  std::optional<host::SecretDir> private_;
   std::unique_ptr<image::Machine> machine_;
 };
 

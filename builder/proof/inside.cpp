@@ -214,19 +214,6 @@ void judge_command(const profile::CommandCheck& check, const Words& words, Check
 
 }  // namespace
 
-// Inside single quotes nothing means anything to the shell but the quote itself.
-std::string sh_word(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text) {
-    if (c == '\'') {
-      out += "'\\''";
-    } else {
-      out += c;
-    }
-  }
-  return out + "'";
-}
-
 std::string port_name(const profile::PortCheck& check) {
   const bool web = check.protocol == "http" || check.protocol == "https";
   return fmt::format("port {} {}{}", check.port, check.protocol,
@@ -243,16 +230,16 @@ std::string inside_script(const profile::Proof& proof, long limit) {
   for (std::size_t i = 0; i < proof.units.size(); ++i) {
     script += fmt::format(
         "say 'unit-{}' \"$(systemctl show -p LoadState -p ActiveState -p SubState -p Result -- {})\"\n", i,
-        sh_word(proof.units[i]));
+        base::shell_quoted(proof.units[i]));
   }
   for (std::size_t i = 0; i < proof.files.size(); ++i) {
-    script += fmt::format("look_at_file 'file-{}' {}\n", i, sh_word(proof.files[i].path));
+    script += fmt::format("look_at_file 'file-{}' {}\n", i, base::shell_quoted(proof.files[i].path));
     if (!proof.files[i].content.empty())
-      script += fmt::format("look_into_file 'content-{}' {}\n", i, sh_word(proof.files[i].path));
+      script += fmt::format("look_into_file 'content-{}' {}\n", i, base::shell_quoted(proof.files[i].path));
   }
   for (std::size_t i = 0; i < proof.commands.size(); ++i) {
     script += fmt::format("try_command 'command-{}'", i);
-    for (const auto& word : proof.commands[i].run) script += " " + sh_word(word);
+    for (const auto& word : proof.commands[i].run) script += " " + base::shell_quoted(word);
     script += "\n";
   }
   return script + "rm -f \"$errors\"\nsay end\n";

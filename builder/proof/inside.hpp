@@ -4,7 +4,6 @@
 
 #include <map>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "proof/verdict.hpp"
@@ -14,9 +13,6 @@ namespace kiln::proof {
 // To be run as root. Waits for cloud-init and systemd first, at most `limit` seconds each. Every value of the
 // profile is quoted; every answer is one line, "kiln-answer KEY =WORD ...", words in base64.
 std::string inside_script(const profile::Proof& proof, long limit);
-
-// A word of a POSIX shell's command line that is taken as it is.
-std::string sh_word(std::string_view text);
 
 // Answers by key ("unit-0", "file-2"), their words decoded. Lines that are no answer are ignored.
 std::map<std::string, std::vector<std::string>> read_answers(const std::string& output);

@@ -57,6 +57,8 @@ struct BootOptions {
   std::filesystem::path saved;
   // Hears when a resumed guest is of use: what is thrown before that is about `saved`, not about the image.
   std::function<void()> on_resumed;
+  // What the guest's cloud-init gets for user-data, an environment say; empty: nothing but kiln's own login.
+  std::string user_data;
 };
 
 // Programs of the host that booting an image and asking it from outside takes.

@@ -29,6 +29,8 @@ class KeyWriter {
   void tool(const std::string& program);  // name and version, by Host::tool_version
   void fact(std::string_view name, std::string_view value);
   [[nodiscard]] const std::string& text() const { return text_; }
+  // For a stage whose inputs are files of this machine: to find them. What it finds enters by input().
+  [[nodiscard]] const host::Host& host() const { return host_; }
   [[nodiscard]] const std::map<std::filesystem::path, std::vector<host::TreeNode>>& inputs() const {
     return inputs_;
   }

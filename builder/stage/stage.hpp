@@ -39,6 +39,9 @@ class Stage {
   // Options, and the content of file and tree options, are in the key already. Offline; must not depend on
   // anything that leaves the result alone (verbosity, threads, KVM or TCG).
   virtual void describe(KeyWriter& key) const;
+  // Artifact stages: what follows the profile's name in that of the file they leave, ".qcow2" say; two steps
+  // of one ending would be one file, and the plan refuses them. "": they leave files with names of their own.
+  [[nodiscard]] virtual std::string ending() const { return {}; }
   // The deed. Throws base::Error; all it left is dropped then.
   virtual void run(Workspace& work) const = 0;
 };

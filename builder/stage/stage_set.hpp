@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "profile/node.hpp"
+#include "profile/profile.hpp"
 #include "stage/stage.hpp"
 
 namespace kiln::stage {

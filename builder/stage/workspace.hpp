@@ -53,6 +53,11 @@ class Workspace {
   virtual void resolved(const std::string& line) = 0;
   // Where a release file was fetched that is recorded by `sha256`: `plan --online` asks there again.
   virtual void served(const std::string& url, const std::string& sha256) = 0;
+  // A release file, for both.
+  void release(const std::string& sha256, const std::string& name, const std::string& url) {
+    resolved("release " + sha256 + " " + name);
+    served(url, sha256);
+  }
   // Says that it was served then, not now: the layer is as old as that.
   virtual void resolved_at(std::int64_t when) = 0;
   // Structured results kept in the layer's log folder and copied to failed/ when the step fails

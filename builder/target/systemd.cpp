@@ -86,15 +86,7 @@ void assign(std::vector<std::string>& list, std::string_view value) {
     list.clear();
     return;
   }
-  std::string word;
-  for (const char c : value) {
-    if (c == ' ' || c == '\t') {
-      if (!word.empty()) list.push_back(std::exchange(word, {}));
-    } else {
-      word += c;
-    }
-  }
-  if (!word.empty()) list.push_back(std::move(word));
+  for (std::string& word : base::words(value)) list.push_back(std::move(word));
 }
 
 std::string last_part(std::string_view path) {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Consecutive guest steps share one boot and leave a layer each; what comes of it is what comes of a boot for each, and
-# a database that ran in the guest was shut down before its disk was cut.
+# Consecutive guest steps share one boot and leave a layer each; the guest that settled is kept, and a later build of them
+# resumes it. What comes of it is what comes of a boot for each, and a database that ran in the guest was shut down before
+# its disk was cut.
 # label: guest
 # needs: salt
 # timeout: 1800
@@ -9,10 +10,13 @@
 need_root "compares mounted images, and installs natively what the guest then runs"
 own_store
 rm -rf "$store/settled"
+quiet_databases "$work/quiet"
 cat >"$work/boots.yml" <<END
 description: two guest steps in a row
 extends: $here/profiles/salt.yml
 steps:
+  - id: quiet
+    overlay: {tree: $work/quiet}
   - id: database
     packages: {install: [postgresql]}
   - id: first
@@ -33,7 +37,12 @@ does() { grep -c "\"what\":\"$1\"" "$work/events" || true; }
 
 both
 [ "$(does 'starting QEMU')" = 1 ] || fail "$(does 'starting QEMU') boots for two steps"
+[ "$(does 'keeping the settled guest')" = 1 ] || fail "the guest was not kept"
 [ "$(does 'resuming the settled guest')" = 1 ] || fail "the second step resumed a guest of its own"
+
+both
+[ "$(does 'starting QEMU')" = 0 ] || fail "a guest was booted although one was kept"
+[ "$(does 'resuming the settled guest')" = 1 ] || fail "no guest was resumed, or two"
 [ "$(does "cutting the guest's disk")" = 1 ] || fail "no disk was cut"
 shared_first=$first
 shared_second=$second

@@ -32,7 +32,7 @@ lines_in() { qemu-img convert -O qcow2 "$1" "$work/plain" && { grep -c -a -F -e 
 [ "$(lines_in "$store/layers/$(layer_of canary)/image.qcow2")" -gt 1000 ] || fail "the canary never was in the image"
 [ "$(lines_in "$work/built/canary.qcow2")" = 0 ] || fail "the exported disk still holds the canary"
 rm "$work/plain"
-"$top/build/asan/bin/content" "$work/built/canary.qcow2" >"$work/paths"
+"$top/build/release/bin/content" "$work/built/canary.qcow2" >"$work/paths"
 ! grep -E "^/(etc/ssh/ssh_host_|etc/docker/key.json|etc/salt/minion_id|var/lib/systemd/random-seed|root/(notes|\.bash_history))" \
   "$work/paths" || fail "these are left"
 grep -q -E '^/etc/machine-id file .* 0 ' "$work/paths" || fail "the machine id is not empty"

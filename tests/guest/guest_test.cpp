@@ -2,6 +2,7 @@
 // leave it alive share one boot.
 #include "image/guest.hpp"
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <sys/mount.h>
+#include <thread>
 #include <unistd.h>
 
 #include "base/error.hpp"
@@ -321,6 +323,12 @@ TEST_F(LostGuestTest, FindsAKernelPanic) {
 TEST_F(LostGuestTest, FindsADeadQemu) {
   Bench bench;
   const auto guest = bench.boot();
+  // A slow guest has settled before its console shows the prompt.
+  const double booted = the_host().elapsed();
+  while (host::read_file(bench.options.console).find("login:") == std::string::npos) {
+    ASSERT_LT(the_host().elapsed() - booted, 60) << "no login prompt";
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
   const pid_t qemu = process_with(bench.disk().string());
   ASSERT_GT(qemu, 0);
   ASSERT_EQ(::kill(qemu, SIGKILL), 0);
@@ -447,7 +455,7 @@ TEST_F(CutGuest, LeavesEveryDiskAsACleanShutdownWould) {
   ASSERT_EQ(guest->cut(second), "");
   expect_clean(bench.disk());
 
-  guest->wake();
+  guest->leave_rest();
   EXPECT_EQ(guest->run(command({"systemctl", "is-active", "ssh.service"})).out, "active\n");
   EXPECT_EQ(guest->run(command({"cat", "/root/first", "/boot/efi/first"})).out, "first\nfirst\n");
   EXPECT_EQ(
@@ -460,7 +468,7 @@ TEST_F(CutGuest, LeavesEveryDiskAsACleanShutdownWould) {
   ASSERT_EQ(guest->cut(third), "");
   expect_clean(second);
 
-  guest->wake();
+  guest->leave_rest();
   EXPECT_EQ(guest->run(command({"cat", "/root/first", "/root/second"})).out, "first\nsecond\n");
   guest->shut_down();
   expect_clean(third);

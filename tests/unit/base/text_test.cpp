@@ -12,6 +12,13 @@ TEST(Text, SplitsAtEachSeparator) {
   EXPECT_EQ(split(",", ','), (Words{"", ""}));
 }
 
+TEST(Text, FindsWordsBetweenBlanks) {
+  EXPECT_EQ(words("  90 nginx.service\t start  running "),
+            (Words{"90", "nginx.service", "start", "running"}));
+  EXPECT_EQ(words(" \t "), Words{});
+  EXPECT_EQ(words("one"), Words{"one"});
+}
+
 TEST(Text, TakesAFinalNewlineForTheEndOfALineNotForAnEmptyOne) {
   EXPECT_EQ(lines("a\nb\n"), (Words{"a", "b"}));
   EXPECT_EQ(lines("a\n\n"), (Words{"a", ""}));
@@ -33,6 +40,12 @@ TEST(Text, TrimsBlanksOnBothSides) {
 TEST(Text, QuotesAShellWordOnlyWhereTheShellNeedsIt) {
   EXPECT_EQ(shell_line(Words{"qemu-img", "info", "a b", "it's", "", "$HOME", "a=b,c"}),
             R"(qemu-img info 'a b' 'it'\''s' '' '$HOME' a=b,c)");
+}
+
+TEST(Text, QuotesAlwaysWhereItIsAskedTo) {
+  EXPECT_EQ(shell_quoted("plain"), "'plain'");
+  EXPECT_EQ(shell_quoted("it's"), "'it'\\''s'");
+  EXPECT_EQ(shell_quoted(""), "''");
 }
 
 TEST(Text, LetsNoForeignOutputDriveATerminal) {

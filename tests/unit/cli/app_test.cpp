@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/digest.hpp"
+#include "host/archive.hpp"
 #include "host/temp_dir.hpp"
 #include "unit/cli/command_line.hpp"
 
@@ -52,7 +53,7 @@ TEST_F(AppTest, HelpIsAWordToo) {
   EXPECT_EQ(
       kiln_.run({"help", "biuld"}).err,
       "error: unknown verb 'biuld', did you mean 'build'?; known are check, plan, explain, build, boot, "
-      "shell, cache, stages, doctor\n");
+      "shell, cache, stages, env, doctor\n");
 }
 
 TEST_F(AppTest, VersionGoesToStdout) {
@@ -138,8 +139,27 @@ TEST_F(AppTest, AShellGivesNoResultsToBeKept) {
   for (const char* words : {"--json", "--output=/x"}) {
     const Said said = kiln_.run({"boot", kMinimal, "--shell", "--store", "/nonexistent/x", words});
     EXPECT_EQ(said.status, 2);
-    EXPECT_THAT(said.err, HasSubstr("--shell gives no results of kiln's own; leave out --json and --output"));
+    EXPECT_THAT(said.err, HasSubstr("a shell gives no results of kiln's own; leave out --json and --output"));
   }
+}
+
+TEST_F(AppTest, AnEnvironmentIsForABootAndHasToBeThere) {
+  const auto boot = [&](const std::string& env, const std::string& more) {
+    return kiln_.run({"boot", std::string(KILN_SOURCE_DIR) + "/README.md", "--store", "/nonexistent/x",
+                      "--env", env, more});
+  };
+  EXPECT_THAT(boot("/nonexistent/env.yml", "--settled").err, HasSubstr("leave out one of them"));
+  for (const char* gone : {"/nonexistent/env.yml", "/nonexistent/env.iso"}) {
+    const Said said = boot(gone, "--quiet");
+    EXPECT_EQ(said.status, 2) << gone;
+    EXPECT_THAT(said.err, HasSubstr(gone));
+  }
+  const host::TempDir dir;
+  host::Member meta;
+  meta.path = "meta-data";
+  host::write_archive(dir.path() / "other.iso", host::Format::iso9660, {meta}, "cidata");
+  EXPECT_THAT(boot(dir.path() / "other.iso", "--quiet").err,
+              HasSubstr("other.iso: there is no user-data in it"));
 }
 
 TEST_F(AppTest, AShellOnErrorIsForATerminal) {

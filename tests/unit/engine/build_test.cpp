@@ -4,6 +4,8 @@
 #include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <latch>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -624,6 +626,102 @@ TEST(Build, WhatAnOlderKilnDidNotRecordIsNoMistake) {
   world.artifact("export", "1");
   world.build();
   EXPECT_THAT(host::read_file(world.out / "report.html"), HasSubstr("salt: not recorded"));
+}
+
+// Two exports, of which none ends before both have begun.
+void export_twice(World& world, const std::shared_ptr<std::latch>& both, bool fails = false) {
+  world.base("base", "1");
+  world.artifact("disk", "1", [=](stage::Workspace& work) {
+    both->arrive_and_wait();
+    work.observer().doing("writing");
+    if (fails) throw base::Error("no room");
+    host::write_file(work.output() / (work.profile_name() + ".vdi"), "disk");
+  });
+  world.artifact("export", "2", [=](stage::Workspace& work) {
+    both->arrive_and_wait();
+    host::write_file(work.output() / (work.profile_name() + ".qcow2"), "exported");
+  });
+  world.options.jobs = 2;
+  world.options.beside = [&world] { return std::make_unique<FakeObserver>(world.observer); };
+}
+
+TEST(Build, ExportsRunSideBySide) {
+  World world;
+  export_twice(world, std::make_shared<std::latch>(2));
+  const auto report = world.build();
+  EXPECT_TRUE(report.proven);
+  ASSERT_EQ(report.steps.size(), 3U);
+  EXPECT_EQ(report.steps[1].id, "disk") << "in the plan's order, whichever ended first";
+  EXPECT_EQ(report.steps[2].id, "export");
+  EXPECT_EQ(host::read_file(world.out / "demo.vdi"), "disk");
+  EXPECT_EQ(host::read_file(world.out / "demo.qcow2"), "exported");
+  EXPECT_EQ(std::count(world.machines.log.begin(), world.machines.log.end(), "open mount"), 1)
+      << "what is in the layer is read once for both";
+
+  const auto again = world.build();
+  EXPECT_THAT(world.ran, IsEmpty());
+  EXPECT_TRUE(again.steps[1].reused && again.steps[2].reused);
+  EXPECT_THAT(world.names(world.root / "tmp"), IsEmpty());
+}
+
+TEST(Build, AnExportBesideOneThatFailsIsKept) {
+  World world;
+  export_twice(world, std::make_shared<std::latch>(2), true);
+  try {
+    world.build();
+    FAIL();
+  } catch (const base::Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("no room"));
+    EXPECT_THAT(error.what(), HasSubstr("running step 'disk' (evidence: "));
+  }
+  EXPECT_THAT(world.names(world.out), IsEmpty());
+  EXPECT_THAT(whys(world), ElementsAre("hit", "never built", "hit"));
+  const auto evidence = world.names(world.root / "failed");
+  ASSERT_EQ(evidence.size(), 1U);
+  EXPECT_THAT(host::read_file(world.root / "failed" / evidence[0] / "report.html"), HasSubstr("no room"));
+}
+
+TEST(Build, WhatIsSecretIsForTheOwnerAloneAndNamedNowhere) {
+  World world;
+  world.usual();
+  world.secret("pack", [](stage::Workspace& work) {
+    fs::create_directories(work.output() / "env" / "canary.example.org");
+    host::write_file(work.output() / "env/canary.example.org/demo.qcow2", "canary", 0644);
+  });
+  fs::create_directories(world.out / "env" / "canary.example.org");
+  const auto report = world.build();
+  const auto file = world.out / "env/canary.example.org/demo.qcow2";
+  EXPECT_THAT(report.artifacts, ElementsAre(world.out / "demo.qcow2", file));
+  EXPECT_EQ(host::read_file(file), "canary");
+  EXPECT_EQ(fs::status(file).permissions(), fs::perms::owner_read | fs::perms::owner_write);
+  for (auto folder = file.parent_path(); folder != world.out; folder = folder.parent_path())
+    EXPECT_EQ(fs::status(folder).permissions(), fs::perms::owner_all) << folder;
+  EXPECT_EQ(report.verdicts.size(), 1U) << "nothing of it is kept, so that it is not proven";
+  for (const auto* name : {"image.json", "report.html"})
+    EXPECT_THAT(host::read_file(world.out / name), Not(HasSubstr("canary"))) << name;
+  for (const auto& item : fs::recursive_directory_iterator(world.root))
+    if (item.is_regular_file())
+      EXPECT_THAT(host::read_file(item.path()), Not(HasSubstr("canary"))) << item.path();
+
+  world.build();
+  EXPECT_THAT(world.ran, ElementsAre("pack")) << "it is made anew each time";
+}
+
+TEST(Build, NothingSecretIsMadeForAnImageThatFailsItsProof) {
+  World world;
+  world.base("base", "1");
+  world.secret("pack", [](stage::Workspace& work) { host::write_file(work.output() / "canary", "canary"); });
+  world.artifact("export", "1");
+  world.machines.healthy = false;
+  EXPECT_TRUE(world.build().refuted());
+  EXPECT_THAT(world.ran, ElementsAre("base", "export"));
+
+  world.machines.healthy = true;
+  const auto report = world.build();
+  EXPECT_THAT(world.ran, ElementsAre("pack")) << "after the proof";
+  ASSERT_EQ(report.steps.size(), 3U);
+  EXPECT_EQ(report.steps[1].id, "pack") << "in the plan's order";
+  EXPECT_THAT(whys(world), ElementsAre("hit", "never kept", "hit"));
 }
 
 TEST(Build, AFailedProofPublishesItsReportAlone) {

@@ -140,7 +140,7 @@ class FakeGuest final : public image::Guest {
     at_rest_ = true;
     return {};
   }
-  void wake() override {
+  void leave_rest() override {
     machines_.log.push_back("wake");
     at_rest_ = false;
   }
@@ -208,6 +208,14 @@ const stage::StageType kBase = base_type();
 const stage::StageType kImage = type("fake_image", stage::Kind::image, stage::Place::native_or_guest);
 const stage::StageType kGuest = type("fake_guest", stage::Kind::image, stage::Place::guest);
 const stage::StageType kArtifact = type("fake_export", stage::Kind::artifact, stage::Place::offline);
+
+stage::StageType secret_type() {
+  auto made = kArtifact;
+  made.name = "fake_secret";
+  made.reuse = stage::Reuse::never;
+  return made;
+}
+const stage::StageType kSecret = secret_type();
 
 }  // namespace
 
@@ -329,6 +337,12 @@ void FakeObserver::step_ends(std::string_view id, How how, double seconds, std::
   lines.push_back(fmt::format("{} {}", word, id));
 }
 
+FakeObserver::~FakeObserver() {
+  if (all_ == nullptr) return;
+  const std::lock_guard guard(all_->joining_);
+  all_->lines.insert(all_->lines.end(), lines.begin(), lines.end());
+}
+
 World::World() {
   host.runner = runner;
   host.now = [this] { return clock++; };
@@ -354,7 +368,10 @@ void World::add(const stage::StageType& type, const std::string& id, const std::
   step.id = id;
   step.type = &type;
   step.stage = std::make_shared<ScriptStage>(id, [this, id, deed = std::move(deed)](stage::Workspace& work) {
-    ran.push_back(id);
+    {
+      const std::lock_guard guard(running_);
+      ran.push_back(id);
+    }
     deed(work);
   });
   step.options.set("text", text, {});
@@ -381,6 +398,9 @@ void World::artifact(const std::string& id, const std::string& text, Deed deed) 
                        "exported\n" + host::read_file(work.image()));
     };
   add(kArtifact, id, text, std::move(deed), {});
+}
+void World::secret(const std::string& id, Deed deed) {
+  add(kSecret, id, "1", std::move(deed), {});
 }
 void World::usual() {
   base("base", "1");

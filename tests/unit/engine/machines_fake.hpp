@@ -2,10 +2,12 @@
 // guests are scripts. What the engine does with them is real.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -73,6 +75,12 @@ class FakeMachines final : public Machines {
 
 class FakeObserver final : public stage::Observer {
  public:
+  FakeObserver() = default;
+  // What is told to this is in `all` too, in the end.
+  explicit FakeObserver(FakeObserver& all) : all_(&all) {}
+  ~FakeObserver() override;
+  FakeObserver(const FakeObserver&) = delete;
+  FakeObserver& operator=(const FakeObserver&) = delete;
   void step_begins(std::string_view id, std::string_view) override {
     lines.push_back("begin " + std::string(id));
   }
@@ -83,6 +91,10 @@ class FakeObserver final : public stage::Observer {
   void warn(std::string_view text) override { lines.push_back("warn " + std::string(text)); }
   void bytes(std::string_view, std::uint64_t, std::uint64_t) override {}
   std::vector<std::string> lines;
+
+ private:
+  FakeObserver* all_ = nullptr;
+  std::mutex joining_;
 };
 
 image::Exec command(std::vector<std::string> argv);
@@ -99,6 +111,7 @@ class World {
              const std::filesystem::path& tree = {});
   void guest(const std::string& id, const std::string& text, Deed deed = {});
   void artifact(const std::string& id, const std::string& text, Deed deed = {});
+  void secret(const std::string& id, Deed deed);
   // base -> one -> two -> export, each with text "1".
   void usual();
   plan::PlannedStep& step(const std::string& id);
@@ -116,8 +129,8 @@ class World {
   std::filesystem::path out = dir.path() / "out" / "demo";
   std::shared_ptr<FakeRunner> runner = std::make_shared<FakeRunner>();
   host::Host host;
-  std::int64_t clock = 1'700'000'000;
-  double elapsed = 0;
+  std::atomic<std::int64_t> clock = 1'700'000'000;
+  std::atomic<double> elapsed = 0;
   std::vector<std::pair<std::string, std::string>> env;
   plan::Plan plan;
   BuildOptions options;
@@ -126,6 +139,7 @@ class World {
   std::vector<std::string> ran;  // ids of the steps whose deed was done
 
  private:
+  std::mutex running_;  // of `ran`
   void add(const stage::StageType& type, const std::string& id, const std::string& text, Deed deed,
            const std::filesystem::path& tree);
 };

@@ -96,6 +96,24 @@ TEST(Archive, GivesBackWhatWasWritten) {
   }
 }
 
+TEST(Archive, OneInMemoryIsReadLikeAFileAndCalledByItsName) {
+  const fakes::TempTree tree;
+  for (const Format format : {Format::tar, Format::cpio_newc, Format::iso9660}) {
+    host::write_archive(tree / "archive", format, {file("f", "content")}, "CIDATA");
+    std::string seen;
+    host::read_archive_in(
+        host::read_file(tree / "archive"), "mine",
+        [&](const Member& member, const auto& read) { seen += member.path + " " + read(); });
+    EXPECT_EQ(seen, "f content");
+  }
+  try {
+    host::read_archive_in(std::string(4096, 'x'), "mine", [](const Member&, const auto&) {});
+    ADD_FAILURE() << "noise is no archive";
+  } catch (const base::Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("'mine' is not an archive"));
+  }
+}
+
 TEST(Archive, WritesTheSameBytesForTheSameMembers) {
   const fakes::TempTree tree;
   const std::vector<Member> members{special('d', "d"), file("d/f", "x")};

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 #include "base/error.hpp"
@@ -109,4 +110,54 @@ TEST(AtomicFile, MovesAFileAndSaysWhichOneItCannotMove) {
 TEST(AtomicFile, KnowsTheFreeSpaceOfAFolderThatIsYetToBe) {
   const fakes::TempTree tree;
   EXPECT_GT(host::free_space(tree / "not/yet/there"), 0U);
+}
+
+TEST(AtomicFile, OfALongFileNoMoreIsReadThanIsAskedFor) {
+  const fakes::TempTree tree({{"file", "abcdef"}});
+  EXPECT_EQ(host::read_file(tree / "file", 4), "abcd");
+  EXPECT_EQ(host::read_file(tree / "file", 6), "abcdef");
+  EXPECT_EQ(host::read_file("/dev/zero", 100'000), std::string(100'000, '\0'));
+}
+
+TEST(AtomicFile, WhatAKilledWriterLeftGoesWithTheNextWrite) {
+  fakes::TempTree tree({{"file", "old"}, {"other/"}});
+  EXPECT_EQ(host::part_of(tree / "file"), tree / ".file.kiln-part");
+  tree.file(".file.kiln-part", "left", 0644);
+  const host::Fd held(::open((tree / ".file.kiln-part").c_str(), O_RDONLY | O_CLOEXEC));
+  host::write_file(tree / "file", "new", 0600);
+  EXPECT_EQ(host::read_file(tree / "file"), "new");
+  EXPECT_EQ(mode_of(tree / "file"), 0600U);
+  char byte = 0;
+  EXPECT_EQ(::pread(held.get(), &byte, 1, 0), 1);
+  EXPECT_EQ(byte, 'l') << "the secret went into a file that somebody had open";
+
+  tree.link("other/.file.kiln-part", tree / "file");
+  host::write_new_file(tree / "other/file", "newer", 0600);
+  EXPECT_EQ(host::read_file(tree / "file"), "new");
+  EXPECT_THAT(names_in(tree / "other"), testing::ElementsAre("file"));
+  EXPECT_THAT(names_in(tree.path()), testing::UnorderedElementsAre("file", "other"));
+}
+
+TEST(AtomicFile, WritersOfOneFileDoNotDisturbEachOther) {
+  const fakes::TempTree tree;
+  std::vector<std::thread> writers;
+  for (const char letter : {'a', 'b', 'c', 'd'}) {
+    writers.emplace_back([&tree, letter] {
+      for (int i = 0; i < 50; ++i) host::write_file(tree / "file", std::string(5000, letter));
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  const std::string content = host::read_file(tree / "file");
+  EXPECT_EQ(content, std::string(5000, content.at(0)));
+  EXPECT_THAT(names_in(tree.path()), testing::ElementsAre("file"));
+}
+
+TEST(AtomicFile, ANewFileReplacesNoneAndLeavesNothingBeside) {
+  const fakes::TempTree tree({{"file", "old"}});
+  EXPECT_THROW(host::write_new_file(tree / "file", "new", 0600), base::Error);
+  EXPECT_EQ(host::read_file(tree / "file"), "old");
+  host::write_new_file(tree / "other", "new", 0600);
+  EXPECT_EQ(host::read_file(tree / "other"), "new");
+  EXPECT_EQ(mode_of(tree / "other"), 0600U);
+  EXPECT_THAT(names_in(tree.path()), testing::UnorderedElementsAre("file", "other"));
 }

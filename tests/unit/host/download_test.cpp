@@ -1,96 +1,24 @@
 #include "host/download.hpp"
 
-#include <atomic>
 #include <functional>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <mutex>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
 #include <thread>
 #include <unistd.h>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
 #include "fakes/host.hpp"
+#include "fakes/http_server.hpp"
 #include "host/atomic_file.hpp"
 #include "host/fd.hpp"
 
 using namespace kiln;
 using testing::HasSubstr;
 
+using fakes::HttpServer;
+
 namespace {
-
-// An HTTP server on 127.0.0.1 that answers each connection with the bytes a function gives it.
-class Server {
- public:
-  using Answer = std::function<std::string(const std::string& request)>;
-
-  explicit Server(Answer answer) : answer_(std::move(answer)) {
-    listener_ = host::Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    if (::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), length) != 0 ||
-        ::listen(listener_.get(), 8) != 0 ||
-        ::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0) {
-      throw std::runtime_error("cannot listen on 127.0.0.1");
-    }
-    port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this] { serve(); });
-  }
-  ~Server() {
-    stop_ = true;
-    thread_.join();
-  }
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
-
-  [[nodiscard]] std::string url(const std::string& path = "/file") const {
-    return "http://127.0.0.1:" + std::to_string(port_) + path;
-  }
-  std::vector<std::string> requests() {
-    const std::lock_guard lock(mutex_);
-    return requests_;
-  }
-
- private:
-  void serve() {
-    while (!stop_) {
-      pollfd polled{listener_.get(), POLLIN, 0};
-      if (::poll(&polled, 1, 20) <= 0) continue;
-      const host::Fd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      std::string request;
-      char buffer[4096];
-      while (request.find("\r\n\r\n") == std::string::npos) {
-        const ssize_t count = ::recv(peer.get(), buffer, sizeof buffer, 0);
-        if (count <= 0) break;
-        request.append(buffer, static_cast<std::size_t>(count));
-      }
-      {
-        const std::lock_guard lock(mutex_);
-        requests_.push_back(request);
-      }
-      const std::string answer = answer_(request);
-      std::string_view rest = answer;
-      while (!rest.empty()) {
-        const ssize_t count = ::send(peer.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
-        if (count <= 0) break;
-        rest.remove_prefix(static_cast<std::size_t>(count));
-      }
-    }
-  }
-
-  Answer answer_;
-  host::Fd listener_;
-  int port_ = 0;
-  std::atomic<bool> stop_ = false;
-  std::mutex mutex_;
-  std::vector<std::string> requests_;
-  std::thread thread_;
-};
 
 std::string head(const std::string& status, std::size_t length) {
   return "HTTP/1.1 " + status + "\r\nConnection: close\r\nContent-Length: " + std::to_string(length) + "\r\n";
@@ -121,7 +49,7 @@ std::string error_of(const std::function<void()>& deed) {
 }
 
 TEST(FetchText, GivesTheContentAsItIs) {
-  Server server([](const std::string&) { return "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntext"; });
+  HttpServer server([](const std::string&) { return "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntext"; });
   EXPECT_EQ(host::fetch_text(server.url(), 4, std::chrono::seconds(10)), "text");
 }
 
@@ -136,7 +64,7 @@ TEST(FetchText, MoreThanExpectedAndWhatIsNotThereAreErrors) {
   };
   EXPECT_THAT(fetch("file://" + (tree / "long").string()), HasSubstr("/long: it has more than 4 bytes"));
   EXPECT_THAT(fetch("file://" + (tree / "none").string()), HasSubstr("cannot fetch file:///"));
-  Server server([](const std::string&) { return "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"; });
+  HttpServer server([](const std::string&) { return "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"; });
   EXPECT_THAT(fetch(server.url()), HasSubstr("the server answered with HTTP status 404"));
 }
 
@@ -147,7 +75,7 @@ class Download : public testing::Test {
   // What the test's own server says must not go to a proxy.
   void SetUp() override { ::setenv("no_proxy", "127.0.0.1", 1); }
 
-  std::string fetch(const Server& server, const std::string& digest) {
+  std::string fetch(const HttpServer& server, const std::string& digest) {
     return error_of([&] { host::download(server.url(), digest, to_); });
   }
   [[nodiscard]] bool part_exists() const { return std::filesystem::exists(to_.string() + ".part"); }
@@ -170,14 +98,14 @@ TEST_F(Download, FetchesAFileUrlAndReportsItsBytes) {
 
 TEST_F(Download, DoesNotFetchWhatIsThereAlready) {
   tree_.file("file", content_);
-  Server server([](const std::string&) { return whole("unused"); });
+  HttpServer server([](const std::string&) { return whole("unused"); });
   EXPECT_EQ(fetch(server, digest_), "no error");
   EXPECT_THAT(server.requests(), testing::IsEmpty());
 }
 
 TEST_F(Download, ResumesATransferThatBrokeOff) {
   int count = 0;
-  Server server([&](const std::string& request) {
+  HttpServer server([&](const std::string& request) {
     if (++count == 1) return whole(content_).substr(0, 100'000);
     return ranged(content_, range_begin(request));
   });
@@ -189,7 +117,7 @@ TEST_F(Download, ResumesATransferThatBrokeOff) {
 
 TEST_F(Download, ResumesWhatAnEarlierRunLeft) {
   tree_.file("file.part", content_.substr(0, 200'000));
-  Server server([&](const std::string& request) { return ranged(content_, range_begin(request)); });
+  HttpServer server([&](const std::string& request) { return ranged(content_, range_begin(request)); });
   EXPECT_EQ(fetch(server, digest_), "no error");
   EXPECT_EQ(host::read_file(to_), content_);
   EXPECT_EQ(range_begin(server.requests().at(0)), 200'000U);
@@ -197,7 +125,7 @@ TEST_F(Download, ResumesWhatAnEarlierRunLeft) {
 
 TEST_F(Download, FetchesAgainWhenWhatWasLeftDoesNotBelong) {
   tree_.file("file.part", std::string(200'000, 'w'));
-  Server server([&](const std::string& request) {
+  HttpServer server([&](const std::string& request) {
     const std::size_t begin = range_begin(request);
     return begin > 0 ? ranged(content_, begin) : whole(content_);
   });
@@ -207,20 +135,20 @@ TEST_F(Download, FetchesAgainWhenWhatWasLeftDoesNotBelong) {
 
 TEST_F(Download, FetchesAgainFromAServerWithoutRanges) {
   tree_.file("file.part", content_.substr(0, 200'000));
-  Server server([&](const std::string&) { return whole(content_); });
+  HttpServer server([&](const std::string&) { return whole(content_); });
   EXPECT_EQ(fetch(server, digest_), "no error");
   EXPECT_EQ(host::read_file(to_), content_);
 }
 
 TEST_F(Download, TakesAPartThatIsWholeForWhole) {
   tree_.file("file.part", content_);
-  Server server([&](const std::string&) { return head("416 Range Not Satisfiable", 0) + "\r\n"; });
+  HttpServer server([&](const std::string&) { return head("416 Range Not Satisfiable", 0) + "\r\n"; });
   EXPECT_EQ(fetch(server, digest_), "no error");
   EXPECT_EQ(host::read_file(to_), content_);
 }
 
 TEST_F(Download, GivesUpOnAServerThatCutsEveryAnswer) {
-  Server server([&](const std::string&) { return whole(content_).substr(0, 100'000); });
+  HttpServer server([&](const std::string&) { return whole(content_).substr(0, 100'000); });
   const std::string error = fetch(server, digest_);
   EXPECT_THAT(error, HasSubstr("cannot fetch " + server.url()));
   EXPECT_THAT(error, HasSubstr("run again"));
@@ -230,7 +158,7 @@ TEST_F(Download, GivesUpOnAServerThatCutsEveryAnswer) {
 
 TEST_F(Download, FetchesAgainWhenACutCouldNotBeSeen) {
   int count = 0;
-  Server server([&](const std::string&) {
+  HttpServer server([&](const std::string&) {
     const std::string answer = "HTTP/1.0 200 OK\r\n\r\n" + content_;  // its end is the connection's
     return ++count == 1 ? answer.substr(0, 100'000) : answer;
   });
@@ -239,7 +167,7 @@ TEST_F(Download, FetchesAgainWhenACutCouldNotBeSeen) {
 }
 
 TEST_F(Download, NeverUsesWhatDoesNotMatchItsDigest) {
-  Server server([](const std::string&) { return whole("another"); });
+  HttpServer server([](const std::string&) { return whole("another"); });
   const std::string error = fetch(server, digest_);
   EXPECT_THAT(error, HasSubstr(server.url()));
   EXPECT_THAT(error, HasSubstr(digest_));
@@ -250,7 +178,7 @@ TEST_F(Download, NeverUsesWhatDoesNotMatchItsDigest) {
 }
 
 TEST_F(Download, NamesTheStatusOfAMissingFileAndDoesNotAskAgain) {
-  Server server([](const std::string&) { return head("404 Not Found", 0) + "\r\n"; });
+  HttpServer server([](const std::string&) { return head("404 Not Found", 0) + "\r\n"; });
   EXPECT_THAT(fetch(server, digest_), HasSubstr("the server answered with HTTP status 404; check the URL"));
   EXPECT_EQ(server.requests().size(), 1U);
   EXPECT_FALSE(part_exists());
@@ -258,17 +186,17 @@ TEST_F(Download, NamesTheStatusOfAMissingFileAndDoesNotAskAgain) {
 
 TEST_F(Download, AsksABusyServerOnceMore) {
   int count = 0;
-  Server server(
+  HttpServer server(
       [&](const std::string&) { return ++count == 1 ? head("503 Busy", 0) + "\r\n" : whole(content_); });
   EXPECT_EQ(fetch(server, digest_), "no error");
   EXPECT_EQ(count, 2);
 }
 
 TEST_F(Download, DoesNotFollowARedirectInACircleOrOutOfHttp) {
-  Server circle([](const std::string&) { return head("302 Found", 0) + "Location: /file\r\n\r\n"; });
+  HttpServer circle([](const std::string&) { return head("302 Found", 0) + "Location: /file\r\n\r\n"; });
   EXPECT_THAT(fetch(circle, digest_), HasSubstr("in a circle"));
   const auto secret = tree_.file("secret", content_);
-  Server out([&](const std::string&) {
+  HttpServer out([&](const std::string&) {
     return head("302 Found", 0) + "Location: file://" + secret.string() + "\r\n\r\n";
   });
   EXPECT_THAT(fetch(out, digest_), HasSubstr("cannot fetch"));
@@ -296,7 +224,7 @@ TEST_F(Download, HandsOnWhatItsListenerThrows) {
 
 TEST_F(Download, LetsTwoBuildsThatWantTheSameBytesTakeTurns) {
   std::atomic<int> count = 0;
-  Server server([&](const std::string&) {
+  HttpServer server([&](const std::string&) {
     ++count;
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
     return whole(content_);

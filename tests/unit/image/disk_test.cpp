@@ -1,12 +1,15 @@
 #include "image/disk.hpp"
 
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <thread>
 
+#include "base/digest.hpp"
 #include "base/error.hpp"
 #include "fakes/host.hpp"
 #include "host/atomic_file.hpp"
@@ -250,6 +253,20 @@ TEST(Disk, only_ext4_is_resized) {
   EXPECT_THROW(resize_disk(world.host(), disk, 0), base::Error);
 }
 
+TEST(Disk, what_goes_out_keeps_its_size_when_its_root_is_not_ext4) {
+  std::string xfs(2048, '\0');
+  xfs.replace(0, 4, "XFSB");
+  fakes::TempTree tree;
+  fakes::World world;
+  const auto disk = disk_with(tree, world, "", "", xfs);
+  world.on({"qemu-img", "convert"}, fakes::printed(""));
+  std::vector<std::string> doings;
+  EXPECT_EQ(
+      copy_to_fit(world.host(), disk, disk, 0, [&](std::string_view what) { doings.emplace_back(what); }),
+      "the root file system is xfs, so the disk keeps its size");
+  EXPECT_THAT(doings, ElementsAre("reading the disk"));
+}
+
 // ---- With the real sfdisk, mke2fs, e2fsck and resize2fs, on a small disk
 
 class RealDisk : public ::testing::Test {
@@ -325,6 +342,16 @@ TEST_F(RealDisk, without_a_size_it_has_its_content_and_room) {
   EXPECT_GT(size, 552 * mib);
   EXPECT_LT(size, 1 * gib);
   expect_sound(disk, size);
+}
+
+TEST_F(RealDisk, the_same_disk_is_fitted_to_the_same_bytes_at_another_time) {
+  const auto disk = make("gpt");
+  const auto other = tree_ / "other";
+  std::filesystem::copy_file(disk, other);
+  resize_disk(host_, disk, 200 * mib);
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // the clock of file systems counts seconds
+  resize_disk(host_, other, 200 * mib);
+  EXPECT_EQ(base::sha256_file(disk), base::sha256_file(other));
 }
 
 TEST_F(RealDisk, a_size_below_the_content_is_refused_with_both_sizes_and_nothing_changes) {

@@ -66,7 +66,7 @@ TEST_F(PlanTest, AnUnsealedImageIsExportedOnlyWhenTheProfileSaysSo) {
   EXPECT_THAT(desk_.mistakes("steps:\n  - base_a:\n  - export: {sealed: false}\n"), IsEmpty());
 }
 
-TEST_F(PlanTest, TwoExportsOfOneKindWouldBeOneFile) {
+TEST_F(PlanTest, TwoExportsOfOneEndingWouldBeOneFile) {
   EXPECT_THAT(
       desk_.mistakes("steps:\n  - base_a:\n  - seal:\n  - export:\n  - export_too:\n  - export:\n"),
       ElementsAre(HasSubstr("p.yml:6:5: export-2: writes the same file as 'export' in line 4; keep one")));

@@ -23,6 +23,15 @@ class Idle : public stage::Stage {
   void run(stage::Workspace& /*work*/) const override {}
 };
 
+class Exports : public Idle {
+ public:
+  explicit Exports(std::string ending) : ending_(std::move(ending)) {}
+  [[nodiscard]] std::string ending() const override { return ending_; }
+
+ private:
+  std::string ending_;
+};
+
 class Versioned : public Idle {
  public:
   void describe(stage::KeyWriter& key) const override { key.tool("mktool"); }
@@ -30,6 +39,12 @@ class Versioned : public Idle {
 
 std::unique_ptr<stage::Stage> idle(const stage::Options& /*options*/) {
   return std::make_unique<Idle>();
+}
+std::unique_ptr<stage::Stage> exports_x(const stage::Options& /*options*/) {
+  return std::make_unique<Exports>(".x");
+}
+std::unique_ptr<stage::Stage> exports_y(const stage::Options& /*options*/) {
+  return std::make_unique<Exports>(".y");
 }
 std::unique_ptr<stage::Stage> versioned(const stage::Options& /*options*/) {
   return std::make_unique<Versioned>();
@@ -103,14 +118,14 @@ const StageType kExport = {.name = "export",
                            .kind = Kind::artifact,
                            .options = kExportOptions,
                            .tools = {},
-                           .make = idle};
+                           .make = exports_x};
 const StageType kExportToo = {.name = "export_too",
                               .summary = "E",
                               .doc = "E",
                               .kind = Kind::artifact,
                               .options = kExportOptions,
                               .tools = {},
-                              .make = idle};
+                              .make = exports_y};
 const StageType kSecret = {.name = "secret",
                            .summary = "N",
                            .doc = "N",

@@ -5,11 +5,13 @@
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/error.hpp"
+#include "host/archive.hpp"
 #include "host/temp_dir.hpp"
 #include "proof/verdict.hpp"
 #include "unit/proof/server.hpp"
@@ -122,6 +124,8 @@ class Tools : public host::Runner {
       std::ofstream(command.log) << "kiln-answer\n";
       return std::make_unique<Over>();
     }
+    for (const auto& word : command.argv)
+      if (word.find("id=seed,") != std::string::npos) seed = word.substr(word.find("file=") + 5);
     qemu_.run(host::Fd(::fcntl(command.keep_fds.at(0), F_DUPFD_CLOEXEC, 3)));
     return std::make_unique<Running>(qemu_);
   }
@@ -129,6 +133,7 @@ class Tools : public host::Runner {
 
   std::string info = R"({"virtual-size": 1048576})";
   std::vector<std::string> asked;  // of qemu-img
+  fs::path seed;                   // as QEMU is told
 
  private:
   Qemu& qemu_;
@@ -207,6 +212,22 @@ TEST_F(BootTest, AShellOfRootGetsTheTerminalAndLeavesNothing) {
             (std::vector<std::string>{"-t", "kiln-proof@127.0.0.1", "exec sudo -n -i"}));
   EXPECT_TRUE(qemu_.ended());
   EXPECT_FALSE(fs::exists(key));
+}
+
+TEST_F(BootTest, AnEnvironmentIsTheUsersDataAndTheLoginTheVendors) {
+  options_.user_data = "#cloud-config\nappliance: {}\n";
+  std::map<std::string, std::string> seed;
+  shell(host_, options_, [&](const std::vector<std::string>& words) {
+    const fs::path key = *(std::find(words.begin(), words.end(), "-i") + 1);
+    EXPECT_FALSE(fs::exists(key.parent_path() / "seed.iso")) << "a secret is on the disk";
+    host::read_archive(tools_->seed,
+                       [&](const host::Member& member, const auto& read) { seed[member.path] = read(); });
+    return 0;
+  });
+  EXPECT_FALSE(fs::exists(tools_->seed));
+  EXPECT_EQ(seed["user-data"], options_.user_data);
+  EXPECT_THAT(seed["vendor-data"], HasSubstr("ssh_authorized_keys"));
+  EXPECT_THAT(seed["meta-data"], HasSubstr("instance-id: kiln-proof-"));
 }
 
 TEST_F(BootTest, ACommandComesOutAsItsWordsWereGiven) {

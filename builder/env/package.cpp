@@ -1,0 +1,240 @@
+#include "env/package.hpp"
+
+#include <chrono>
+#include <fmt/format.h>
+#include <map>
+#include <optional>
+#include <sys/stat.h>
+
+#include "base/digest.hpp"
+#include "base/error.hpp"
+#include "base/text.hpp"
+#include "env/check.hpp"
+#include "env/gzip.hpp"
+#include "env/iso.hpp"
+#include "env/openpgp.hpp"
+#include "env/pdf.hpp"
+#include "env/qr.hpp"
+#include "env/read.hpp"
+#include "env/render.hpp"
+#include "env/scan.hpp"
+#include "host/archive.hpp"
+#include "host/atomic_file.hpp"
+#include "host/mail.hpp"
+
+namespace kiln::env {
+
+namespace fs = std::filesystem;
+using base::Error;
+using base::Exit;
+
+namespace {
+
+using Files = std::map<std::string, std::string>;
+
+constexpr const char* kKeys = "gpgkeys.txt";
+constexpr const char* kReceivers = "emailto.txt";
+constexpr std::size_t kSmall = std::size_t{1} << 20U;  // of gpgkeys.txt and the like
+constexpr std::chrono::seconds kMailTime{300};
+
+std::optional<std::string> beside(const fs::path& file, const char* name) {
+  const fs::path path = fs::path(file).replace_filename(name);
+  std::error_code code;
+  if (!fs::exists(path, code)) return std::nullopt;
+  return host::read_file(path, kSmall);
+}
+
+std::int64_t changed(const fs::path& file) {
+  struct stat status{};
+  if (::stat(file.c_str(), &status) != 0) throw Error("cannot be looked at").at({file.string(), 0, 0});
+  return status.st_mtime;
+}
+
+std::string domain_of(const Source& source) {
+  std::vector<Error> errors;
+  const yaml::Node root = parse(source, errors);
+  const auto appliance = root.find("appliance");
+  const auto domain = appliance ? appliance->find("domain") : std::nullopt;
+  if (!domain)
+    throw Error("appliance.domain is missing, after which the package is called", Exit::usage)
+        .at({source.name, 0, 0});
+  return domain->scalar();
+}
+
+Error unlike(const std::string& what) {
+  return Error(what + " does not give back what was put into it; nothing was written")
+      .hint("this is a bug of kiln or of a tool it uses: report it");
+}
+
+// The codes are looked for as recover() does: closer when the first look misses one.
+void verify_codes(const std::string& pdf, const Paper& paper, const host::Host& host) {
+  Assembly assembly;
+  const PageRange pages = code_pages(paper.codes.size());
+  for (const int dpi : {kDpi, 2 * kDpi}) {
+    each_page(pdf, pages.first, pages.last, dpi, host, [&](const Picture& page) {
+      for (const std::string& code : scan(page)) assembly.add(code);
+      return assembly.text().has_value();
+    });
+    if (assembly.text() == paper.text) return;
+  }
+  throw unlike("the PDF");
+}
+
+// The files of an archive.
+Files unpacked(const std::string& bytes, const std::string& name) {
+  Files files;
+  host::read_archive_in(bytes, name, [&](const host::Member& member, const auto& read) {
+    if (member.kind == 'f') files[member.path] = read();
+  });
+  return files;
+}
+
+std::string tarball(const Files& files, std::int64_t date) {
+  std::vector<host::Member> members;
+  for (const auto& [name, content] : files) {
+    host::Member member;
+    member.path = name;
+    member.mode = 0600;
+    member.mtime = date;
+    member.content = content;
+    members.push_back(std::move(member));
+  }
+  return gzip(host::tar_in_memory(members));
+}
+
+// `from` is the file of `keys`, which errors are of.
+std::string encrypted(const std::string& tar, const std::string& keys, const fs::path& from,
+                      const host::Host& host) {
+  try {
+    return OpenPgp(host).encrypt(tar, keys);
+  } catch (Error& error) {
+    throw error.at({from.string(), 0, 0});
+  }
+}
+
+// The addresses in emailto.txt beside `file`, one to a line; none when it is not there.
+std::vector<std::string> receivers(const fs::path& file) {
+  std::vector<std::string> addresses;
+  const auto text = beside(file, kReceivers);
+  if (!text) return addresses;
+  const fs::path from = fs::path(file).replace_filename(kReceivers);
+  if (!beside(file, kKeys))
+    throw Error("there is nothing to mail without a gpgkeys.txt beside it", Exit::usage)
+        .at({from.string(), 0, 0})
+        .hint("put the OpenPGP keys to encrypt to into gpgkeys.txt");
+  std::size_t number = 0;
+  for (const std::string& line : base::lines(*text)) {
+    ++number;
+    const std::string address(base::trim(line));
+    if (address.empty() || address.front() == '#') continue;
+    if (!host::is_mail_address(address))
+      throw Error(fmt::format("'{}' is no mail address", base::printable(address)), Exit::usage)
+          .at({from.string(), static_cast<int>(number), 1})
+          .hint("write one address to a line, as in: safe@example.org");
+    addresses.push_back(address);
+  }
+  if (addresses.empty())
+    throw Error("names nobody", Exit::usage)
+        .at({from.string(), 0, 0})
+        .hint("write one address to a line, or remove the file");
+  return addresses;
+}
+
+void mail(const Mailing& mailing, const std::vector<std::string>& to, const fs::path& file,
+          const Bundle& bundle, const host::Host& host) {
+  host::Mail mail;
+  mail.from = mailing.from.empty() ? "root@" + bundle.domain : mailing.from;
+  mail.to = to;
+  mail.subject = fmt::format("Environment of {}, as of {} UTC", bundle.domain, minute_text(bundle.date));
+  mail.file = bundle.files.at(bundle.tarball);
+  mail.id = fmt::format("{}@{}", base::sha256(mail.file), bundle.domain);
+  mail.date = host.now();
+  mail.file_name = bundle.tarball;
+  mail.text = fmt::format(
+      "The environment of {0}, with every key and password of it, is attached, encrypted to the OpenPGP "
+      "keys\n"
+      "of those who may have it. Keep it until a newer one comes. To get the file back:\n\n"
+      "  kiln env recover -o {1} {2}\n\n"
+      "or without kiln:\n\n"
+      "  gpg --decrypt {2} | tar -xz\n",
+      bundle.domain, file.filename().string(), mail.file_name);
+  try {
+    host::send_mail(mailing.server, mail, kMailTime);
+  } catch (Error& error) {
+    if (error.exit() != Exit::failed) throw;
+    throw error.hint(
+        fmt::format("all files are written; name another server with --smtp, or mail {} yourself",
+                    base::printable(fs::path(file).replace_filename(bundle.tarball).string())));
+  }
+}
+
+}  // namespace
+
+Bundle bundle(const fs::path& file, const host::Host& host) {
+  const Source source = read_source(file);
+  std::vector<Error> errors = check(source, host);
+  if (!errors.empty()) throw base::Errors(std::move(errors));
+  Paper paper = {source.text, file.filename().string(), domain_of(source), changed(file), {}};
+  if (const auto fonts = host.env("KILN_ENV_FONTS"); fonts && !fonts->empty()) paper.fonts = *fonts;
+  try {
+    paper.codes = codes_of(source.text);
+  } catch (const Error& error) {
+    throw Error(error.message()).at({file.string(), 0, 0}).hint(error.hint_text());
+  }
+  const std::string pdf_name = paper.name + ".pdf";
+  const std::string pdf_bytes = pdf(paper);
+  verify_codes(pdf_bytes, paper, host);
+
+  const Files seed = {
+      {"user-data", source.text},
+      {"meta-data", beside(file, "meta-data.custom")
+                        .value_or(fmt::format("instance-id: {0}\nlocal-hostname: {0}\n", paper.domain))},
+      {pdf_name, pdf_bytes}};
+  const std::string iso = seed_iso(seed, paper.date, host);
+  if (unpacked(iso, "env-cidata.iso") != seed) throw unlike("env-cidata.iso");
+
+  Bundle made;
+  made.text = source.text;
+  made.domain = paper.domain;
+  made.date = paper.date;
+  made.codes = paper.codes.size();
+  made.files = {{pdf_name, pdf_bytes}, {"env-cidata.iso", iso}};
+  if (const auto keys = beside(file, kKeys)) {
+    const Files all = {{paper.name, source.text}, {pdf_name, pdf_bytes}, {"env-cidata.iso", iso}};
+    const std::string tar = tarball(all, paper.date);
+    if (unpacked(tar, "the tarball") != all) throw unlike("the tarball");
+    const std::string secret = encrypted(tar, *keys, fs::path(file).replace_filename(kKeys), host);
+    if (const auto plain = decrypt(secret, false, host)) {
+      if (*plain != tar) throw unlike("the encrypted tarball");
+      made.decrypted = true;
+    }
+    std::string minute = minute_text(paper.date);
+    for (char& c : minute) c = c == ' ' ? '_' : c == ':' ? '.' : c;
+    made.tarball = fmt::format("{}.env.{}.tar.gz.gpg", paper.domain, minute);
+    made.files[made.tarball] = secret;
+  }
+  return made;
+}
+
+Package package(const fs::path& file, const host::Host& host, const Mailing& mailing) {
+  host::check_mail_server(mailing.server);
+  if (!mailing.from.empty() && !host::is_mail_address(mailing.from))
+    throw Error(fmt::format("--from: '{}' is no mail address", base::printable(mailing.from)), Exit::usage)
+        .hint("write one as in: root@ecs.example.org");
+  const std::vector<std::string> to = receivers(file);
+  const Bundle all = bundle(file, host);
+  Package made;
+  made.codes = all.codes;
+  made.decrypted = all.decrypted;
+  for (const auto& [name, bytes] : all.files) {
+    made.files.push_back(fs::path(file).replace_filename(name));
+    host::write_file(made.files.back(), bytes, 0600);
+  }
+  if (!to.empty()) {
+    mail(mailing, to, file, all, host);
+    made.mailed = to;
+  }
+  return made;
+}
+
+}  // namespace kiln::env

@@ -1,0 +1,221 @@
+#!/usr/bin/env bash
+# kiln-env killed with -9 at seeded system calls, itself and what it started: no secret is left outside the files it was to
+# write, and no process lives on.
+#
+#   KILN_KILLS=30    how many
+#   KILN_SEED=...    the same seed gives the same series; e2e.env-kill-series has another each time
+#   KILN_ENV=...     the program; default build/release/bin/kiln-env
+#
+# Where a secret could be left is made small first. In a mount namespace all disks are read-only to the program but for
+#   disk       a small file system in a file, written through at once, that also is /tmp, /var/tmp, /dev/shm, /run and HOME:
+#              the raw file is searched, and so all that was ever deleted there; memory is a disk like any other here
+#   outputs    where the named outputs go: they hold the secrets, so only the names and modes are looked at, and that what
+#              is there is the old or a whole new file; nameless files go with the process that had them open
+#   keyring    of the one who packs and recovers: GnuPG's own
+# A process namespace shows who lives on. Of an environment that no one has seen, as create was killed, the text is known by
+# a canary in its --extra and the keys by their forms.
+# label: guest
+# timeout: 900
+set -euo pipefail
+
+if [ "${1:-}" != inside ]; then
+  . "$(dirname "$0")/common.inc"
+  need_root "mounts a small file system of its own"
+  status=0
+  KILN_ENV=${KILN_ENV:-$top/build/release/bin/kiln-env} unshare --mount --pid --fork --mount-proc --propagation private \
+    bash "$0" inside "$work" || status=$?
+  [ "$status" = 0 ] || fail "see above"
+  exit 0
+fi
+
+work=$2
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+kills=${KILN_KILLS:-30}
+seed=${KILN_SEED:-20261127}
+echo "seed $seed, $kills kills"
+fail() {
+  echo "FAIL: $*"
+  exit 1
+}
+
+mount --bind "$work" "$work" # stays writable when all else is not
+disk=$work/disk out=$work/outputs
+mkdir "$disk" "$out"
+new_disk() {
+  rm -f "$work/image"
+  truncate -s 32M "$work/image"
+  mke2fs -q -t ext4 -O ^has_journal -E lazy_itable_init=0 "$work/image"
+  mount -o loop,sync,nodelalloc "$work/image" "$disk"
+  mkdir -m 0700 "$disk/home"
+  chmod 1777 "$disk"
+}
+# found SECRET... -- FILE...: one is there, in whatever form; where is printed.
+found() {
+  local status=0
+  (cd "$work" && python3 "$here/find-canary.py" "$@") || status=$?
+  case $status in
+    0) return 1 ;;
+    3) ;;
+    *) fail "the search ended with status $status" ;;
+  esac
+}
+
+canary=canary$(printf '%s' "$seed" | sha256sum | cut -c 1-32)
+# What stands in an environment, and keys as OpenSSL and GnuPG write them.
+secrets=("$canary" "PRIVATE KEY-----" "(private-key" "11:private-key" "SECRET_KEY = '")
+
+# The search finds what was deleted.
+new_disk
+head -c 5000 /dev/urandom >"$disk/before"
+printf 'x%s' "$canary" | gzip -c >"$disk/planted"
+printf 'appliance: %s' "$canary" >"$disk/planted-too"
+rm "$disk"/planted*
+found "$canary" -- image >"$work/where" || fail "the search does not find what was deleted"
+[ "$(wc -l <"$work/where")" = 2 ] || fail "the search finds one form only of what was deleted: $(cat "$work/where")"
+umount "$disk"
+new_disk
+
+mount -t tmpfs -o mode=0700 outputs "$out"
+while read -r target; do
+  case $target in "$work" | "$work"/*) ;; *) mount -o remount,bind,ro "$target" ;; esac
+done < <(findmnt -rn --real -o TARGET)
+# Where the checkout itself lies below one of these, that one stays, read-only.
+for place in /tmp /var/tmp /dev/shm /run; do
+  case $work/ in "$place"/*) ;; *) mount --bind "$disk" "$place" ;; esac
+done
+if touch "$here/writable" 2>/dev/null; then fail "the rest of the disk is not read-only"; fi
+
+export HOME=$disk/home TMPDIR=$disk GNUPGHOME=$work/keyring LC_ALL=C.UTF-8
+mkdir -m 0700 "$GNUPGHOME"
+gpg --batch --quiet --passphrase '' --quick-gen-key safe@example.org default default never 2>"$work/err"
+# Kept away from the disk, which it would be found on.
+mkdir -m 0700 "$work/given"
+printf 'appliance: {git: {branch: %s}}\n' "$canary" >"$work/given/extra.yml"
+gpg --armor --export >"$work/given/gpgkeys.txt"
+"$KILN_ENV" create --extra "$work/given/extra.yml" ecs.example.org "$work/given/env.yml" >"$work/log"
+cp "$work/given"/{env.yml,gpgkeys.txt} "$out/"
+"$KILN_ENV" package "$out/env.yml" >"$work/log"
+mv "$out"/env.yml.pdf "$work/given/"
+mv "$out"/*.gpg "$work/given/env.tar.gz.gpg"
+mapfile -t -O "${#secrets[@]}" secrets < <(grep -E "^ *SECRET_KEY = |^ *REGISTRATION_SECRET = " "$work/given/env.yml" | cut -d "'" -f 2)
+secrets+=("$(grep -A 5 'BEGIN RSA' "$work/given/env.yml" | tail -n 1 | tr -d ' ')")
+
+# prepare DEED: the outputs as they are before it; sets $words.
+prepare() {
+  find "$out" -mindepth 1 -delete
+  case $1 in
+    create) words=(create --extra "$work/given/extra.yml" ecs.example.org "$out/env.yml") ;;
+    force)
+      words=(create --force --extra "$work/given/extra.yml" ecs.example.org "$out/env.yml")
+      cp "$work/given/env.yml" "$out/"
+      ;;
+    package | again)
+      words=(package "$out/env.yml")
+      cp -p "$work/given/env.yml" "$work/given/gpgkeys.txt" "$out/"
+      [ "$1" = package ] || install -m 0600 "$work/given/env.yml.pdf" "$out/"
+      ;;
+    pdf) words=(recover -o "$out/env.yml" "$work/given/env.yml.pdf") ;;
+    tarball)
+      words=(recover --force -o "$out/env.yml" "$work/given/env.tar.gz.gpg")
+      cp "$work/given/env.yml" "$out/"
+      ;;
+  esac
+}
+deeds=(create force package again pdf tarball)
+calls=execve,clone,clone3,vfork,openat,read,write,pread64,pwrite64,lseek,newfstatat,fchmod,fsync,flock,linkat,rename,renameat,renameat2
+calls+=,unlink,unlinkat,mkdir,mkdirat,rmdir,close,mmap,ftruncate,memfd_create,connect,sendto,wait4,exit_group
+
+# traced WORD...: strace with these on the deed in the background; its process is $tracer.
+traced() {
+  : >"$work/trace"
+  # A shell of its own, which says "Killed" to its stderr rather than to ours.
+  (strace -f -qq -o "$work/trace" "$@" "$KILN_ENV" "${words[@]}" || exit) >"$work/log" 2>"$work/err" </dev/null &
+  tracer=$!
+}
+# What of the deed runs: this script, what it runs now, and GnuPG's agent of the keyring were there before.
+alive() {
+  local pid
+  for pid in /proc/[0-9]*; do
+    pid=${pid#/proc/}
+    case " $old_ones $BASHPID " in *" $pid "*) ;; *) ! [ -s "/proc/$pid/cmdline" ] || echo "$pid" ;; esac
+  done 2>/dev/null
+}
+# ended: waits for the deed, and at most thirty seconds longer for what it started; sets $status.
+ended() {
+  local main='' polls=0
+  while kill -0 "$tracer" 2>/dev/null; do
+    sleep 0.05
+    [ -n "$main" ] || main=$(head -n 1 "$work/trace" | cut -d ' ' -f 1)
+    if [ -n "$main" ] && ! kill -0 "$main" 2>/dev/null; then polls=$((polls + 1)); fi
+    [ "$polls" -lt 600 ] || fail "alive thirty seconds after kiln-env: $(for pid in $(alive); do tr '\0' ' ' <"/proc/$pid/cmdline"; done)"
+  done
+  status=0
+  wait "$tracer" || status=$?
+}
+old_ones=$(cd /proc && echo [0-9]*)
+
+# How often each call is made, by the one that makes it most often.
+for deed in "${deeds[@]}"; do
+  prepare "$deed"
+  traced -e "trace=$calls"
+  ended
+  [ "$status" = 0 ] || fail "$deed: exit status $status: $(cat "$work/err")"
+  awk '{ call = $2; sub(/\(.*/, "", call); if (call ~ /^[a-z0-9_]+$/) n[$1 " " call]++ }
+    END { for (key in n) { split(key, part, " "); if (n[key] > most[part[2]]) most[part[2]] = n[key] }
+      for (call in most) print call, most[call] }' "$work/trace" | sort >"$work/calls-$deed"
+  # Oftener those at which names come and go.
+  grep -E '^(linkat|rename|unlink|fsync)' "$work/calls-$deed" >"$work/names"
+  cat "$work/names" "$work/names" >>"$work/calls-$deed"
+done
+random() { printf '%d' $((0x$(printf '%s' "$seed $round $attempt $2" | sha256sum | cut -c 1-12) % $1)); }
+
+# no_secret_left WHERE
+no_secret_left() {
+  local file
+  sync -f "$disk"
+  ! found "${secrets[@]}" -- image >"$work/where" || fail "$1: a secret is on the disk: $(cat "$work/where"), $(find "$disk" -type f)"
+  for file in "$out"/* "$out"/.[!.]*; do
+    [ -e "$file" ] || continue
+    case ${file##*/} in
+      gpgkeys.txt) continue ;;
+      env.yml | env.yml.pdf | env-cidata.iso | ecs.example.org.env.*.tar.gz.gpg) ;;
+      .env.yml.kiln-part | .env.yml.pdf.kiln-part | .env-cidata.iso.kiln-part | .ecs.example.org.env.*.tar.gz.gpg.kiln-part)
+        parts=$((parts + 1))
+        ;;
+      *) fail "$1: left beside the outputs: $file" ;;
+    esac
+    [ "$(stat -c %a "$file")" = 600 ] || fail "$1: others may read $file"
+  done
+  [ ! -e "$out/env.yml" ] || cmp -s "$out/env.yml" "$work/given/env.yml" ||
+    "$KILN_ENV" check "$out/env.yml" >"$work/log" 2>&1 || fail "$1: env.yml is neither the old nor a new one"
+  case $deed in force | package | again | tarball) [ -e "$out/env.yml" ] || fail "$1: env.yml is gone" ;; esac
+}
+
+struck=0 whole=0 parts=0 begin=$SECONDS
+for ((round = 0; round < kills; ++round)); do
+  deed=${deeds[round % ${#deeds[@]}]}
+  for attempt in 1 2 3 4 5 none; do
+    [ "$attempt" != none ] || break
+    mapfile -t known <"$work/calls-$deed"
+    read -r call most <<<"${known[$(random ${#known[@]} call)]}"
+    where="round $round, $deed, $call $((1 + $(random "$most" when))) of $most"
+    prepare "$deed"
+    before=$parts
+    traced -e "trace=execve,$call" -e "inject=$call:signal=KILL:when=$((1 + $(random "$most" when)))"
+    ended
+    no_secret_left "$where"
+    ! grep -q 'killed by SIGKILL' "$work/trace" || break
+  done
+  [ "$attempt" != none ] || fail "$where: was not killed"
+  struck=$((struck + 1))
+  [ "$status" != 137 ] || whole=$((whole + 1))
+  if [ "$parts" != "$before" ]; then # the next run removes it
+    case $deed in create | pdf) words=("${words[0]}" --force "${words[@]:1}") ;; esac
+    "$KILN_ENV" "${words[@]}" >"$work/log" 2>"$work/err" || fail "$where: the next run: $(cat "$work/err")"
+    [ -z "$(find "$out" -name '*.kiln-part')" ] || fail "$where: the next run leaves $(find "$out" -name '*.kiln-part')"
+  fi
+done
+[ -z "$(alive)" ] || fail "alive at the end: $(for pid in $(alive); do tr '\0' ' ' <"/proc/$pid/cmdline"; done)"
+[ "$whole" -gt 0 ] || fail "none of $kills hit kiln-env itself"
+echo "$struck killed, $whole of them kiln-env itself, the others what it had started; $parts parts left and removed by the next run;" \
+  "seed $seed, $((SECONDS - begin)) s"

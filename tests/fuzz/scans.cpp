@@ -1,0 +1,10 @@
+// A picture from a scanner.
+#include <cstdlib>
+
+#include "env/picture.hpp"
+#include "fuzz/fuzz.hpp"
+
+void kiln::fuzz::read(std::string_view bytes) {
+  const env::Picture picture = env::read_picture(bytes);
+  if (picture.grey.size() != picture.width * picture.height || picture.grey.empty()) std::abort();
+}
