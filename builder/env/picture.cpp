@@ -107,6 +107,22 @@ Picture read_picture(std::string_view bytes) {
   return take_pnm(bytes);
 }
 
+Picture softened(const Picture& picture) {
+  Picture soft = picture;
+  if (picture.width < 3 || picture.height < 3) return soft;
+  for (std::size_t y = 1; y + 1 < picture.height; ++y) {
+    const std::uint8_t* const row = &picture.grey[y * picture.width];
+    // Points of a column, the middle one twice.
+    const auto column = [row, above = row - picture.width, below = row + picture.width](std::size_t x) {
+      return 1U * above[x] + 2U * row[x] + 1U * below[x];
+    };
+    for (std::size_t x = 1; x + 1 < picture.width; ++x)
+      soft.grey[y * picture.width + x] =
+          static_cast<std::uint8_t>((column(x - 1) + 2 * column(x) + column(x + 1)) / 16);
+  }
+  return soft;
+}
+
 Picture doubled(const Picture& picture) {
   Picture large = blank(picture.width * 2, picture.height * 2);
   const auto point = [&](std::size_t x, std::size_t y) -> unsigned {

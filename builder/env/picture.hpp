@@ -20,6 +20,8 @@ bool is_picture(std::string_view bytes);
 Picture read_picture(std::string_view bytes);
 // The grey PNM that `bytes` begin with, which is taken off them.
 Picture take_pnm(std::string_view& bytes);
+// Each point the mean of those around it, near ones counting more: grain goes, edges stay.
+Picture softened(const Picture& picture);
 // Twice as wide and high, with steps smoothed.
 Picture doubled(const Picture& picture);
 // Turned about its middle, as large as before; what comes in from outside is white.

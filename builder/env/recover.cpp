@@ -59,11 +59,15 @@ bool may_show_more(const std::string& seen, const Assembly& assembly) {
 
 // Takes the codes that are read from a page. True when nothing is missing any more.
 bool take(const Picture& page, std::string& shown, Assembly& assembly) {
-  for (const std::string& code : scan(page)) {
-    assembly.add(code);
-    shown = code;
+  for (const auto& reader : {scan, scan_otherwise}) {
+    for (const std::string& code : reader(page)) {
+      assembly.add(code);
+      shown = code;
+    }
+    if (assembly.text()) return true;
+    if (!may_show_more(shown, assembly)) return false;
   }
-  return assembly.text().has_value();
+  return false;
 }
 
 // A square of a code is hardly four points wide at 150 dpi: where its edges fall decides whether it is read,
@@ -74,7 +78,14 @@ bool take_turned(const Picture& page, std::string& shown, Assembly& assembly) {
   return false;
 }
 
-enum class Look { plain, closer, turned };
+enum class Look { plain, soft, closer, turned };
+
+bool take(const Picture& page, Look how, std::string& shown, Assembly& assembly) {
+  // A page that shows all of its codes is looked at once.
+  if (how != Look::plain && !may_show_more(shown, assembly)) return false;
+  if (how == Look::turned) return take_turned(page, shown, assembly);
+  return take(how == Look::soft ? softened(page) : page, shown, assembly);
+}
 
 // One look at all files; true when nothing is missing any more.
 bool look(const std::vector<fs::path>& files, Look how, Assembly& assembly, Seen& seen,
@@ -84,10 +95,10 @@ bool look(const std::vector<fs::path>& files, Look how, Assembly& assembly, Seen
     bool done = false;
     std::size_t count = 0;
     try {
-      each_page_of(host::read_file(file, kMostFile), how != Look::plain, host, [&](const Picture& page) {
+      const bool closer = how == Look::closer || how == Look::turned;
+      each_page_of(host::read_file(file, kMostFile), closer, host, [&](const Picture& page) {
         host::check_interrupt();
-        std::string& shown = seen[{number, count++}];
-        done = how == Look::turned ? take_turned(page, shown, assembly) : take(page, shown, assembly);
+        done = take(page, how, seen[{number, count++}], assembly);
         return done;
       });
     } catch (const Error& error) {
@@ -131,15 +142,13 @@ std::string recover(const std::vector<fs::path>& files, const host::Host& host) 
   }
   Assembly assembly;
   Seen seen;
-  const auto worth_turning = [&] {
-    return std::any_of(seen.begin(), seen.end(),
-                       [&](const auto& page) { return may_show_more(page.second, assembly); });
-  };
-  const bool whole = look(files, Look::plain, assembly, seen, host) ||
-                     look(files, Look::closer, assembly, seen, host) ||
-                     (worth_turning() && look(files, Look::turned, assembly, seen, host));
-  if (!whole) throw assembly.missing();
-  return assembly.text().value_or("");
+  for (const Look how : {Look::plain, Look::soft, Look::closer, Look::turned}) {
+    const bool worth_it = how == Look::plain || std::any_of(seen.begin(), seen.end(), [&](const auto& page) {
+                            return may_show_more(page.second, assembly);
+                          });
+    if (worth_it && look(files, how, assembly, seen, host)) return assembly.text().value_or("");
+  }
+  throw assembly.missing();
 }
 
 }  // namespace kiln::env
