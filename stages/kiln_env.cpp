@@ -223,8 +223,17 @@ class KilnEnv : public stage::Stage {
     return tense == stage::Tense::will ? "Put kiln-env in" : "Putting kiln-env in";
   }
 
+  // A plan can be made where a file is missing; the build is what ends with it.
   void describe(stage::KeyWriter& key) const override {
-    for (const auto& [path, file] : collect(program(), key.host())) key.input(path, file);
+    Files files;
+    try {
+      files = collect(program(), key.host());
+    } catch (const Error& error) {
+      if (error.exit() != Exit::missing) throw;
+      key.fact("missing", error.message());
+      return;
+    }
+    for (const auto& [path, file] : files) key.input(path, file);
   }
 
   void run(stage::Workspace& work) const override {

@@ -375,6 +375,9 @@ bool parsed(CLI::App& parser, const std::vector<std::string>& words, std::ostrea
   try {
     parser.parse(std::vector<std::string>(words.rbegin(), words.rend()));
     return true;
+  } catch (const CLI::CallForVersion& version) {
+    out << version.what() << '\n';
+    return false;
   } catch (const CLI::CallForHelp&) {
     out << parser.help();
     return false;
@@ -409,6 +412,7 @@ int run(const std::string& called, std::vector<std::string> words, const host::H
   }
   CLI::App top("Makes, checks and reads the one file that configures an appliance.", called);
   top.footer(fmt::format(fmt::runtime(kHelp), called));
+  top.set_version_flag("--version", fmt::format("{} {}", called, KILN_VERSION));
   for (const Verb& verb : kVerbs) top.add_subcommand(verb.name, verb.summary);
   if (parsed(top, words, out))
     throw usage(called + ": no verb").hint("known are " + base::join(verb_names(), ", "));

@@ -167,6 +167,7 @@ TEST_F(CommandLineTest, EveryVerbHasHelpWithAnExample) {
   const std::string top = run({"--help"}).out;
   EXPECT_THAT(top, HasSubstr("Example:\n  kiln-env "));
   EXPECT_EQ(run({"help"}).out, top);
+  EXPECT_THAT(run({"--version"}).out, testing::MatchesRegex("kiln-env [0-9.]+\n"));
   for (const char* verb : {"flatten", "create", "check", "update", "package", "recover"}) {
     EXPECT_THAT(top, HasSubstr(std::string("\n  ") + verb + " "));
     const Said said = run({verb, "--help"});

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "base/text.hpp"
+#include "fakes/host.hpp"
 #include "plan/plan.hpp"
 #include "stages/all.hpp"
 #include "unit/plan/samples.hpp"
@@ -57,7 +58,8 @@ TEST_P(ShippedTest, PlansToTheseSteps) {
 
 TEST_P(ShippedTest, HasKeysWithoutNetworkRootOrAnyTool) {
   const fs::path file = fs::path(KILN_SOURCE_DIR) / "profiles" / (std::string(GetParam()) + ".yml");
-  host::Host host = fake_host();
+  fakes::World bare;
+  host::Host host = bare.host();
   host.tool_version = [](const std::string&) { return std::string("absent"); };
   const Plan plan = load_plan(file, stage::StageSet(stages::all()));
   const std::vector<StepKey> keys = make_keys(plan, host);
