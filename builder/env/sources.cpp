@@ -8,6 +8,7 @@
 #include "base/error.hpp"
 #include "base/text.hpp"
 #include "env/flatten.hpp"
+#include "env/gzip.hpp"
 #include "env/read.hpp"
 #include "env/scalar.hpp"
 #include "host/archive.hpp"
@@ -145,6 +146,19 @@ std::optional<Found> of_gce(const Surroundings& places) {
 
 // ---- what was found
 
+// cloud-init takes user data that is gzip as well: EC2 has room for 16 KiB.
+Found unpacked(Found found) {
+  if (!found.text.starts_with("\x1f\x8b")) return found;
+  std::optional<std::string> text;
+  try {
+    text = gunzip(found.text, kLongest);
+  } catch (const Error& error) {
+    throw broken(found.source, error.message());
+  }
+  if (!text) throw broken(found.source, "it is gzip and ends too early");
+  return {*std::move(text), std::move(found.source)};
+}
+
 // As shells get it: what they cannot take is found now, and not by the first service.
 void convert(const Found& found) {
   std::vector<Error> errors;
@@ -169,7 +183,9 @@ std::optional<std::string> from_iso(const fs::path& drive, const std::string& pa
   return content;
 }
 
-std::optional<Found> find_environment(const Surroundings& places, const host::Host& host) {
+namespace {
+
+std::optional<Found> first_found(const Surroundings& places, const host::Host& host) {
   if (const auto named = host.env("ENV_YML"); named && !named->empty())
     if (auto found = in_file(*named)) return found;
   if (auto found = in_file(places.file)) return found;
@@ -177,6 +193,14 @@ std::optional<Found> find_environment(const Surroundings& places, const host::Ho
   if (auto found = on_drive(places.labels, "config-2", "openstack/latest/user_data", host)) return found;
   if (auto found = of_ec2(places)) return found;
   return of_gce(places);
+}
+
+}  // namespace
+
+std::optional<Found> find_environment(const Surroundings& places, const host::Host& host) {
+  std::optional<Found> found = first_found(places, host);
+  if (!found) return std::nullopt;
+  return unpacked(*std::move(found));
 }
 
 std::string update(const Surroundings& places, const fs::path& active, const host::Host& host) {

@@ -30,8 +30,8 @@ struct Found {
 // is too large for an environment.
 std::optional<std::string> from_iso(const std::filesystem::path& drive, const std::string& path);
 
-// The first environment that there is; nullopt when there is none. Throws base::Error when a place has one
-// that cannot be read.
+// The first environment that there is, unpacked when it is gzip; nullopt when there is none. Throws
+// base::Error when a place has one that cannot be read.
 std::optional<Found> find_environment(const Surroundings& places, const host::Host& host);
 
 // Puts what find_environment() finds into `active`, mode 0600, by rename, when it can be converted for

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/error.hpp"
+#include "env/gzip.hpp"
 #include "fakes/host.hpp"
 #include "fakes/http_server.hpp"
 #include "host/archive.hpp"
@@ -139,6 +140,18 @@ TEST_F(SourcesTest, TooMuchIsRefused) {
   fs::remove(tree_ / "app/env.yml");
   iso("cidata", {{"user-data", env_of("long.test") + std::string(1U << 20U, '#')}});
   EXPECT_THAT(refused(), HasSubstr("it has more than 1 MiB"));
+}
+
+TEST_F(SourcesTest, WhatIsPackedIsUnpacked) {
+  const std::string packed = gzip(env_of("packed.test"));
+  iso("cidata", {{"user-data", packed}});
+  EXPECT_EQ(found(), "user-data on the drive labelled cidata: " + env_of("packed.test"));
+  tree_.file("app/env.yml", packed.substr(0, packed.size() / 2));
+  EXPECT_THAT(refused(), HasSubstr("app/env.yml: it is gzip and ends too early"));
+  tree_.file("app/env.yml", packed + "more");
+  EXPECT_THAT(refused(), HasSubstr("app/env.yml: "));
+  tree_.file("app/env.yml", gzip(env_of("long.test") + std::string(1U << 20U, '#')));
+  EXPECT_THAT(refused(), HasSubstr("app/env.yml: "));
 }
 
 TEST_F(SourcesTest, Ec2IsAskedWithATokenOnItsOwnMachines) {
