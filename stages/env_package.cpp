@@ -4,12 +4,17 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <map>
+#include <utility>
+#include <vector>
 
 #include "base/error.hpp"
+#include "env/check.hpp"
 #include "env/package.hpp"
+#include "env/read.hpp"
 #include "host/atomic_file.hpp"
 #include "image/disk.hpp"
 #include "stage/export.hpp"
+#include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
 #include "stage/workspace.hpp"
 
@@ -61,6 +66,21 @@ class EnvPackage : public stage::Stage {
     const auto count = options_.paths("files").size();
     return fmt::format("{} {} environment{}{}", tense == stage::Tense::will ? "Pack" : "Packing", count,
                        count == 1 ? "" : "s", options_.flag("embed") ? ", also into disks" : "");
+  }
+
+  // It has no key, and nothing of its inputs leaves here but their mistakes.
+  void describe(stage::KeyWriter& key) const override {
+    std::vector<base::Error> errors;
+    for (const fs::path& file : options_.paths("files")) {
+      try {
+        const std::vector<base::Error> found = env::check(env::read_source(file), key.host());
+        errors.insert(errors.end(), found.begin(), found.end());
+      } catch (const base::Error& error) {
+        // Without gpg the keys in it cannot be looked at; the build asks for it before anything runs.
+        if (error.exit() != base::Exit::missing) throw;
+      }
+    }
+    if (!errors.empty()) throw base::Errors(std::move(errors));
   }
 
   void run(stage::Workspace& work) const override {

@@ -104,7 +104,9 @@ std::vector<StepKey> make_keys(const Plan& plan, const host::Host& host) {
   std::string parent;  // the image as it is so far; artifacts read it and are nobody's parent
   for (const PlannedStep& step : plan.steps) {
     if (step.type->reuse == stage::Reuse::never) {
-      // What its inputs are is nobody's business: they are secrets.
+      // What its inputs are is nobody's business: they are secrets. Their mistakes are told all the same.
+      stage::KeyWriter unwritten(host);
+      reading(step.where, errors, [&] { step.stage->describe(unwritten); });
       keys.emplace_back();
       continue;
     }

@@ -37,7 +37,8 @@ class Stage {
   [[nodiscard]] virtual std::string text(Tense tense) const = 0;
   // Adds to the key what the options do not already say: versions of tools that write content, pinned inputs.
   // Options, and the content of file and tree options, are in the key already. Offline; must not depend on
-  // anything that leaves the result alone (verbosity, threads, KVM or TCG).
+  // anything that leaves the result alone (verbosity, threads, KVM or TCG). Throws what is wrong inside the
+  // inputs, before anything runs: base::Errors for several.
   virtual void describe(KeyWriter& key) const;
   // Artifact stages: what follows the profile's name in that of the file they leave, ".qcow2" say; two steps
   // of one ending would be one file, and the plan refuses them. "": they leave files with names of their own.

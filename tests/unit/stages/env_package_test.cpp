@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "stage/key_writer.hpp"
 #include "unit/env/sample.hpp"
 #include "unit/stages/export_workspace.hpp"
 
@@ -67,6 +68,31 @@ TEST_F(EnvPackageTest, EmbedsLoudlyIntoADiskOfItsOwn) {
   EXPECT_THAT(work_.logged, IsEmpty());
   EXPECT_EQ(std::distance(fs::directory_iterator(work_.scratch()), {}), 0)
       << "something is left in the scratch folder";
+}
+
+TEST_F(EnvPackageTest, MistakesOfEveryFileAreToldBeforeAnythingRuns) {
+  tree_.file("bad.yml", "#cloud-config\nappliance: {domain: x_y}\n");
+  tree_.file("worse.yml", "hello\n");
+  tree_.file("good.yml", env::sample());
+  const auto described = [&](const std::string& files, const host::Host& host) {
+    stage::KeyWriter key(host);
+    tests::make_stage(env_package, "{files: [" + files + "]}", tree_.path())->describe(key);
+    return key.text();
+  };
+  try {
+    described("bad.yml, worse.yml", host::Host::system());
+    FAIL();
+  } catch (const base::Errors& errors) {
+    ASSERT_GE(errors.all().size(), 2U);
+    EXPECT_THAT(errors.all().front().what(), HasSubstr("bad.yml:2:21"));
+    EXPECT_THAT(errors.all().back().what(), HasSubstr("worse.yml:1"));
+  }
+  EXPECT_EQ(described("good.yml", host::Host::system()), "");
+  // OpenPGP keys are in it, and nothing that could read them.
+  fakes::World bare;
+  host::Host host = bare.host();
+  host.now = host::Host::system().now;
+  EXPECT_EQ(described("good.yml", host), "");
 }
 
 TEST_F(EnvPackageTest, TwoOfOneDomainWouldBeOneFolder) {
