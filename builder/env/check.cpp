@@ -399,6 +399,9 @@ class Checker {
     if (key.revoked) return bad("is a revoked OpenPGP key");
     if (key.expires != 0 && key.expires <= host_.now())
       return bad(fmt::format("is an OpenPGP key that has expired, on {}", day(key.expires)));
+    if (key.secret && openpgp().is_locked(armored))
+      return bad("is an OpenPGP key with a passphrase, and no one is there to type it",
+                 "take it off: gpg --change-passphrase " + key.fingerprint);
     const bool signs = option.type == Type::openpgp_secret;
     if (signs && !key.secret) return bad("is a public key, which cannot sign", "put in the secret key");
     if (!(signs ? key.can_sign : key.can_encrypt))

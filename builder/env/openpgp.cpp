@@ -1,10 +1,12 @@
 #include "env/openpgp.hpp"
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 #include <fmt/format.h>
 #include <gpgme.h>
 #include <optional>
+#include <vector>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
@@ -119,6 +121,28 @@ std::vector<OpenPgpKey> OpenPgp::keys_in(std::string_view armored) {
   }
   ::gpgme_op_keylist_end(data_->gpg.get());
   return keys;
+}
+
+bool OpenPgp::is_locked(std::string_view armored) const {
+  gpgme_ctx_t raw = nullptr;
+  require(::gpgme_new(&raw), "starting GPGME");
+  const Context spawner(raw);
+  require(::gpgme_set_protocol(raw, GPGME_PROTOCOL_SPAWN), "starting GPGME");
+  const char* const gpg = ::gpgme_ctx_get_engine_info(data_->gpg.get())->file_name;
+  const std::string home = data_->home.path();
+  std::array<const char*, 7> argv = {gpg,       "--homedir",      home.c_str(), "--batch",
+                                     "--quiet", "--list-packets", nullptr};
+  const Buffer listing = empty_buffer();
+  const Buffer complaints = empty_buffer();
+  require(
+      ::gpgme_op_spawn(raw, gpg, argv.data(), buffer_of(armored).get(), listing.get(), complaints.get(), 0),
+      "looking into an OpenPGP key");
+  // "\tskey[2]: [v4 protected]", where one without a passphrase has "\tskey[2]: [255 bits]". What comes from
+  // the key itself, a name say, stands behind a word of gpg's own.
+  const std::vector<std::string> lines = base::lines(content(listing.get()));
+  return std::any_of(lines.begin(), lines.end(), [](const std::string& line) {
+    return line.starts_with("\tskey[") && line.ends_with("protected]");
+  });
 }
 
 std::string OpenPgp::encrypt(std::string_view plain, std::string_view armored) {

@@ -31,6 +31,8 @@ class OpenPgp {
   OpenPgp& operator=(const OpenPgp&) = delete;
   // The keys in an armored text, which is not stored anywhere; none when it is broken.
   std::vector<OpenPgpKey> keys_in(std::string_view armored);
+  // Whether a secret key in an armored text asks for a passphrase. Throws base::Error when GnuPG fails.
+  [[nodiscard]] bool is_locked(std::string_view armored) const;
   // `plain` encrypted to every key in `armored`. Throws base::Error when there is none, or one that is no
   // longer in force, cannot encrypt or is a secret half.
   std::string encrypt(std::string_view plain, std::string_view armored);

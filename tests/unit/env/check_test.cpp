@@ -1,6 +1,7 @@
 #include "env/check.hpp"
 
 #include <filesystem>
+#include <functional>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -225,6 +226,8 @@ TEST_F(CheckTest, OpenPgpKeysAreWholeInForceAndOfUse) {
   EXPECT_THAT(backup(key_file("secret.asc")), IsEmpty());
   EXPECT_THAT(backup(key_file("public.asc")), IsEmpty());
   EXPECT_THAT(sign(key_file("secret.asc")), IsEmpty());
+  for (const auto& use : {std::function(backup), std::function(sign)})
+    EXPECT_THAT(use(key_file("locked.asc")), ElementsAre(HasSubstr("is an OpenPGP key with a passphrase")));
   EXPECT_THAT(sign(key_file("public.asc")),
               ElementsAre(HasSubstr("ecs.vault_sign: is a public key, which cannot sign")));
   EXPECT_THAT(backup(key_file("signing.asc")),
