@@ -8,9 +8,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "env/check.hpp"
 #include "env/package.hpp"
-#include "env/read.hpp"
 #include "host/atomic_file.hpp"
 #include "image/disk.hpp"
 #include "stage/export.hpp"
@@ -58,6 +56,18 @@ constexpr std::array<std::string_view, 8> tools = {"debugfs",  "e2fsck",    "gpg
 
 constexpr const char* kInImage = "/app/env.yml";  // the first source of `kiln env update`
 
+using Domains = std::map<std::string, fs::path>;
+
+void claim(Domains& domains, const std::string& domain, const fs::path& file) {
+  const auto [there, fresh] = domains.emplace(domain, file);
+  if (fresh) return;
+  throw base::Error(fmt::format("is of the domain {}, as '{}' is: one package would replace the other",
+                                domain, there->second.string()),
+                    base::Exit::usage)
+      .at({file.string(), 0, 0})
+      .hint("leave one of them out");
+}
+
 class EnvPackage : public stage::Stage {
  public:
   explicit EnvPackage(stage::Options given) : options_(std::move(given)) {}
@@ -71,30 +81,26 @@ class EnvPackage : public stage::Stage {
   // It has no key, and nothing of its inputs leaves here but their mistakes.
   void describe(stage::KeyWriter& key) const override {
     std::vector<base::Error> errors;
+    Domains domains;
     for (const fs::path& file : options_.paths("files")) {
       try {
-        const std::vector<base::Error> found = env::check(env::read_source(file), key.host());
-        errors.insert(errors.end(), found.begin(), found.end());
+        claim(domains, env::packable(file, key.host()), file);
+      } catch (const base::Errors& several) {
+        errors.insert(errors.end(), several.all().begin(), several.all().end());
       } catch (const base::Error& error) {
         // Without gpg the keys in it cannot be looked at; the build asks for it before anything runs.
-        if (error.exit() != base::Exit::missing) throw;
+        if (error.exit() != base::Exit::missing) errors.push_back(error);
       }
     }
     if (!errors.empty()) throw base::Errors(std::move(errors));
   }
 
   void run(stage::Workspace& work) const override {
-    std::map<std::string, fs::path> domains;
+    Domains domains;
     for (const fs::path& file : options_.paths("files")) {
       work.observer().doing(fmt::format("packing {}", file.filename().string()));
       const env::Bundle bundle = env::bundle(file, work.host());
-      const auto [there, fresh] = domains.emplace(bundle.domain, file);
-      if (!fresh)
-        throw base::Error(fmt::format("is of the domain {}, as '{}' is: one package would replace the other",
-                                      bundle.domain, there->second.string()),
-                          base::Exit::usage)
-            .at({file.string(), 0, 0})
-            .hint("leave one of them out");
+      claim(domains, bundle.domain, file);
       const fs::path folder = work.output() / "env" / bundle.domain;
       fs::create_directories(folder);
       for (const auto& [name, bytes] : bundle.files) host::write_file(folder / name, bytes, 0600);

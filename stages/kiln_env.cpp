@@ -223,17 +223,11 @@ class KilnEnv : public stage::Stage {
     return tense == stage::Tense::will ? "Put kiln-env in" : "Putting kiln-env in";
   }
 
-  // A plan can be made where a file is missing; the build is what ends with it.
+  // A plan can be made where a program is missing: the build asks for all of them before anything runs.
   void describe(stage::KeyWriter& key) const override {
-    Files files;
-    try {
-      files = collect(program(), key.host());
-    } catch (const Error& error) {
-      if (error.exit() != Exit::missing) throw;
-      key.fact("missing", error.message());
-      return;
-    }
-    for (const auto& [path, file] : files) key.input(path, file);
+    for (const std::string_view tool : tools)
+      if (!key.host().runner->find_program(std::string(tool))) return key.fact("missing", tool);
+    for (const auto& [path, file] : collect(program(), key.host())) key.input(path, file);
   }
 
   void run(stage::Workspace& work) const override {

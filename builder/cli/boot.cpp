@@ -101,7 +101,15 @@ void print(std::ostream& out, const fs::path& image, const std::vector<proof::Ve
 // What --env names; "" when it names nothing.
 std::string user_data(const Invocation& call) {
   if (call.env.empty()) return {};
-  if (call.env.extension() != ".iso") return env::read_source(call.env).text;
+  host::forbid_core_files();
+  if (call.env.extension() != ".iso") {
+    std::string text = env::read_source(call.env).text;
+    if (text.size() > env::kLongest)
+      throw base::Error("has more than 1 MiB", base::Exit::usage)
+          .at({call.env.string(), 0, 0})
+          .hint("an appliance takes no longer one");
+    return text;
+  }
   std::error_code ignored;
   if (!fs::is_regular_file(call.env, ignored))
     throw base::Error("is no file", base::Exit::usage).at({call.env.string(), 0, 0});

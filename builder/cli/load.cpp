@@ -19,6 +19,8 @@ std::vector<Loaded> load_all(const Invocation& call, std::vector<base::Error>& e
       // Keys read every local file a step names: what cannot be read shows here and not in the middle of a
       // build.
       std::vector<plan::StepKey> keys = plan::make_keys(plan, call.host);
+      const auto mistakes = plan::mistakes_in_secrets(plan, plan::steps_until(plan, call.until), call.host);
+      errors.insert(errors.end(), mistakes.begin(), mistakes.end());
       all.push_back({std::move(plan), std::move(keys)});
     } catch (const base::Errors& several) {
       errors.insert(errors.end(), several.all().begin(), several.all().end());

@@ -154,7 +154,7 @@ fs::path Publisher::copy(const fs::path& from, const std::string& name, mode_t m
     if (fresh || secret) hand_over(folder);
   }
   const fs::path target = output_ / name;
-  land(target, mode, [&](const fs::path& part) { host::copy_sparse(from, part); });
+  land(target, mode, [&](const fs::path& part) { host::copy_sparse(from, part, mode); });
   return target;
 }
 

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "base/text.hpp"
+#include "env/armor.hpp"
 #include "env/domain.hpp"
 #include "env/openpgp.hpp"
 #include "env/option.hpp"
@@ -68,6 +69,8 @@ class Checker {
     if (const auto ecs = root.find("ecs")) ascii(*ecs, "ecs");
     pair();
   }
+  // That there is no gpg, when it was needed.
+  [[nodiscard]] const std::optional<Error>& missing() const { return missing_; }
 
  private:
   void fail(const Node& node, std::string message, std::string hint = {}) {
@@ -317,10 +320,11 @@ class Checker {
     for (const std::string& part : base::split(std::string_view(text).substr(1), '/'))
       if (part.empty() || part == "." || part == "..")
         return unsafe("it has a part that is empty, '.' or '..'");
-    constexpr std::array<std::string_view, 6> kNoPlaces = {"/proc/", "/sys/", "/dev/",
-                                                           "/run/",  "/tmp/", "/var/tmp/"};
+    constexpr std::array<std::string_view, 8> kNoPlaces = {"/proc/", "/sys/",     "/dev/",     "/run/",
+                                                           "/tmp/",  "/var/tmp/", "/var/run/", "/var/lock/"};
     for (const std::string_view place : kNoPlaces)
-      if (text.starts_with(place)) return unsafe(fmt::format("{} is no place for files that stay", place));
+      if ((text + '/').starts_with(place))
+        return unsafe(fmt::format("{} is no place for files that stay", place));
     if (!paths_.insert(text).second) return unsafe("another entry writes the same file");
   }
 
@@ -376,9 +380,15 @@ class Checker {
     }
   }
 
-  OpenPgp& openpgp() {
-    if (!openpgp_) openpgp_.emplace(host_);
-    return *openpgp_;
+  // Null when there is no gpg: the other mistakes are worth telling.
+  OpenPgp* openpgp() {
+    try {
+      if (!openpgp_ && !missing_) openpgp_.emplace(host_);
+    } catch (const Error& error) {
+      if (error.exit() != Exit::missing) throw;
+      missing_ = error;
+    }
+    return openpgp_ ? &*openpgp_ : nullptr;
   }
 
   void openpgp(const Node& node, const Option& option) {
@@ -390,8 +400,18 @@ class Checker {
     const std::string_view armored = base::trim(*text);
     const std::string_view end = armored.substr(armored.rfind('\n') + 1);
     const bool framed = armored.starts_with("-----BEGIN PGP P") && end.starts_with("-----END PGP P");
-    const std::vector<OpenPgpKey> keys = framed ? openpgp().keys_in(armored) : std::vector<OpenPgpKey>();
-    if (keys.empty())
+    std::size_t count = 0;
+    bool whole = framed;
+    try {
+      if (framed)
+        for (const ArmoredBlock& one : armored_blocks(armored)) count += one.keys;
+    } catch (const Error&) {
+      whole = false;
+    }
+    OpenPgp* const gpg = whole ? openpgp() : nullptr;
+    if (whole && gpg == nullptr) return;
+    const std::vector<OpenPgpKey> keys = whole ? gpg->keys_in(armored) : std::vector<OpenPgpKey>();
+    if (keys.empty() || keys.size() != count)
       return bad(framed ? "is a broken OpenPGP key" : "is no armored OpenPGP key",
                  "put in all of it, from '-----BEGIN PGP' to '-----END PGP', by '|'");
     if (keys.size() > 1) return bad(fmt::format("holds {} OpenPGP keys", keys.size()), "put in one");
@@ -399,7 +419,7 @@ class Checker {
     if (key.revoked) return bad("is a revoked OpenPGP key");
     if (key.expires != 0 && key.expires <= host_.now())
       return bad(fmt::format("is an OpenPGP key that has expired, on {}", day(key.expires)));
-    if (key.secret && openpgp().is_locked(armored))
+    if (key.secret && gpg->is_locked(armored))
       return bad("is an OpenPGP key with a passphrase, and no one is there to type it",
                  "take it off: gpg --change-passphrase " + key.fingerprint);
     const bool signs = option.type == Type::openpgp_secret;
@@ -437,6 +457,7 @@ class Checker {
   const std::string& file_;
   std::vector<Error>& errors_;
   std::optional<OpenPgp> openpgp_;
+  std::optional<Error> missing_;
   std::optional<std::pair<Node, PrivateKey>> key_;
   std::optional<std::pair<Node, Certificate>> certificate_;
   bool broken_key_ = false;
@@ -464,7 +485,13 @@ std::vector<Error> check(const Source& source, const host::Host& host) {
   const Node root = parse(source, unreadable);
   errors.insert(errors.end(), unreadable.begin(), unreadable.end());
   // A text that is no YAML has no keys to look at; one with a key twice has.
-  if (root.kind() == Node::Kind::map || errors.size() == before) Checker(host, source.name, errors).top(root);
+  std::optional<Error> missing;
+  if (root.kind() == Node::Kind::map || errors.size() == before) {
+    Checker checker(host, source.name, errors);
+    checker.top(root);
+    missing = checker.missing();
+  }
+  if (missing && errors.empty()) throw *missing;
   std::stable_sort(errors.begin(), errors.end(), [](const Error& a, const Error& b) {
     return std::pair(a.where().line, a.where().column) < std::pair(b.where().line, b.where().column);
   });

@@ -11,7 +11,7 @@ namespace kiln::env {
 
 // Each with its place, in the order of the file; empty when there is none. No value that may be secret is in
 // them. Keys that are past their time are those at `host`'s clock. Throws base::Error (Exit::missing) when
-// there are OpenPGP keys and no gpg.
+// nothing is wrong but that there are OpenPGP keys and no gpg.
 std::vector<base::Error> check(const Source& source, const host::Host& host);
 
 }  // namespace kiln::env

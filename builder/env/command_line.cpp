@@ -399,6 +399,7 @@ int run_verb(const Verb& verb, const std::string& called, const std::vector<std:
 
 int run(const std::string& called, std::vector<std::string> words, const host::Host& host,
         std::ostream& out) {
+  host::forbid_core_files();
   if (called == kFlatyaml) return run_verb(kVerbs[0], called, words, host, out);
   if (!words.empty() && words.front() == "help") {
     words.erase(words.begin());

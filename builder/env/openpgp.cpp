@@ -10,6 +10,7 @@
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "env/armor.hpp"
 #include "host/atomic_file.hpp"
 #include "host/secret_dir.hpp"
 
@@ -35,6 +36,11 @@ struct Release {
 using Context = std::unique_ptr<gpgme_context, Release>;
 using Buffer = std::unique_ptr<gpgme_data, Release>;
 using Key = std::unique_ptr<_gpgme_key, Release>;
+
+Error missing(std::string_view what) {
+  return Error(fmt::format("gpg is missing, without which {}", what), Exit::missing)
+      .hint("apt-get install gpg gpg-agent");
+}
 
 void start() {
   static const char* const version = ::gpgme_check_version(nullptr);  // which initialises GPGME
@@ -102,8 +108,7 @@ struct OpenPgp::Data {
 OpenPgp::OpenPgp(const host::Host& host) {
   start();
   if (::gpgme_err_code(::gpgme_engine_check_version(GPGME_PROTOCOL_OpenPGP)) != GPG_ERR_NO_ERROR)
-    throw Error("gpg is missing, without which OpenPGP keys cannot be read", Exit::missing)
-        .hint("apt-get install gpg gpg-agent");
+    throw missing("OpenPGP keys cannot be read");
   data_ = std::make_unique<Data>(host);
   data_->gpg = context(data_->home.path());
 }
@@ -115,11 +120,13 @@ std::vector<OpenPgpKey> OpenPgp::keys_in(std::string_view armored) {
   std::vector<OpenPgpKey> keys;
   if (::gpgme_op_keylist_from_data_start(data_->gpg.get(), data.get(), 0) != 0) return keys;
   gpgme_key_t key = nullptr;
-  while (::gpgme_op_keylist_next(data_->gpg.get(), &key) == 0) {
+  gpgme_error_t end = 0;
+  while ((end = ::gpgme_op_keylist_next(data_->gpg.get(), &key)) == 0) {
     const Key owned(key);
     keys.push_back(as_value(*key));
   }
   ::gpgme_op_keylist_end(data_->gpg.get());
+  if (::gpgme_err_code(end) != GPG_ERR_EOF) keys.clear();
   return keys;
 }
 
@@ -146,7 +153,15 @@ bool OpenPgp::is_locked(std::string_view armored) const {
 }
 
 std::string OpenPgp::encrypt(std::string_view plain, std::string_view armored) {
-  const std::vector<OpenPgpKey> keys = keys_in(armored);
+  std::vector<OpenPgpKey> keys;
+  for (const ArmoredBlock& block : armored_blocks(armored)) {
+    const std::vector<OpenPgpKey> found = keys_in(block.text);
+    if (found.empty() || found.size() != block.keys)
+      throw Error("an OpenPGP block holds what cannot be read as a key", Exit::usage)
+          .at({"", block.line, 1})
+          .hint("export the key again");
+    keys.insert(keys.end(), found.begin(), found.end());
+  }
   if (keys.empty()) throw Error("there is no OpenPGP key to encrypt to", Exit::usage);
   gpgme_ctx_t gpg = data_->gpg.get();
   for (const OpenPgpKey& key : keys) {
@@ -182,17 +197,33 @@ std::string OpenPgp::encrypt(std::string_view plain, std::string_view armored) {
 
 std::optional<std::string> decrypt(std::string_view secret, bool ask, const host::Host& host) {
   start();
+  if (::gpgme_err_code(::gpgme_engine_check_version(GPGME_PROTOCOL_OpenPGP)) != GPG_ERR_NO_ERROR)
+    throw missing("nothing can be decrypted");
   const auto named = host.env("GNUPGHOME");
-  const std::filesystem::path home = named ? std::filesystem::path(*named)
-                                           : std::filesystem::path(host.env("HOME").value_or("/")) / ".gnupg";
+  const std::filesystem::path home = named && !named->empty()
+                                         ? std::filesystem::path(*named)
+                                         : std::filesystem::path(host.env("HOME").value_or("/")) / ".gnupg";
   // Without it there is no key, and GnuPG would make it.
   std::error_code code;
   if (!std::filesystem::exists(home, code)) return std::nullopt;
   const Context gpg = context(home);
   if (!ask) ::gpgme_set_pinentry_mode(gpg.get(), GPGME_PINENTRY_MODE_CANCEL);
   const Buffer plain = empty_buffer();
-  if (::gpgme_op_decrypt(gpg.get(), buffer_of(secret).get(), plain.get()) != 0) return std::nullopt;
-  return content(plain.get());
+  const gpgme_error_t result = ::gpgme_op_decrypt(gpg.get(), buffer_of(secret).get(), plain.get());
+  switch (::gpgme_err_code(result)) {
+    case GPG_ERR_NO_ERROR:
+      return content(plain.get());
+    case GPG_ERR_NO_DATA:
+    case GPG_ERR_BAD_DATA:
+    case GPG_ERR_INV_PACKET:
+    case GPG_ERR_TRUNCATED:
+    case GPG_ERR_CHECKSUM:
+      require(result, "is damaged, or not encrypted by OpenPGP");
+      break;
+    default:
+      break;
+  }
+  return std::nullopt;
 }
 
 }  // namespace kiln::env

@@ -33,8 +33,8 @@ class OpenPgp {
   std::vector<OpenPgpKey> keys_in(std::string_view armored);
   // Whether a secret key in an armored text asks for a passphrase. Throws base::Error when GnuPG fails.
   [[nodiscard]] bool is_locked(std::string_view armored) const;
-  // `plain` encrypted to every key in `armored`. Throws base::Error when there is none, or one that is no
-  // longer in force, cannot encrypt or is a secret half.
+  // `plain` encrypted to every key in `armored`. Throws base::Error, at its line, when a block is
+  // damaged, when there is no key, or one that is no longer in force, cannot encrypt or is a secret half.
   std::string encrypt(std::string_view plain, std::string_view armored);
 
  private:
@@ -43,7 +43,8 @@ class OpenPgp {
 };
 
 // What `secret` holds, by a secret key in the keyring of the caller (GNUPGHOME, else ~/.gnupg); nullopt when
-// none of it fits. GnuPG may `ask` for a passphrase.
+// none of it fits. GnuPG may `ask` for a passphrase. Throws base::Error when `secret` is damaged,
+// Exit::missing when there is no gpg.
 std::optional<std::string> decrypt(std::string_view secret, bool ask, const host::Host& host);
 
 }  // namespace kiln::env

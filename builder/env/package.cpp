@@ -39,9 +39,13 @@ constexpr std::chrono::seconds kMailTime{300};
 
 std::optional<std::string> beside(const fs::path& file, const char* name) {
   const fs::path path = fs::path(file).replace_filename(name);
-  std::error_code code;
-  if (!fs::exists(path, code)) return std::nullopt;
-  return host::read_file(path, kSmall);
+  if (!host::has_name(path)) return std::nullopt;
+  std::string text = host::read_file(path, kSmall + 1);
+  if (text.size() > kSmall)
+    throw Error("has more than 1 MiB", Exit::usage)
+        .at({path.string(), 0, 0})
+        .hint("put in what is asked for and nothing else");
+  return text;
 }
 
 std::int64_t changed(const fs::path& file) {
@@ -66,16 +70,19 @@ Error unlike(const std::string& what) {
       .hint("this is a bug of kiln or of a tool it uses: report it");
 }
 
-// The codes are looked for as recover() does: closer when the first look misses one.
+// With zbar first, which the printed program uses, and closer where it misses a code; then with the other
+// reader of recover(), for what zbar never reads would never be packed.
 void verify_codes(const std::string& pdf, const Paper& paper, const host::Host& host) {
   Assembly assembly;
   const PageRange pages = code_pages(paper.codes.size());
-  for (const int dpi : {kDpi, 2 * kDpi}) {
-    each_page(pdf, pages.first, pages.last, dpi, host, [&](const Picture& page) {
-      for (const std::string& code : scan(page)) assembly.add(code);
-      return assembly.text().has_value();
-    });
-    if (assembly.text() == paper.text) return;
+  for (const auto& reader : {scan, scan_otherwise}) {
+    for (const int dpi : {kDpi, 2 * kDpi}) {
+      each_page(pdf, pages.first, pages.last, dpi, host, [&](const Picture& page) {
+        for (const std::string& code : reader(page)) assembly.add(code);
+        return assembly.text().has_value();
+      });
+      if (assembly.text() == paper.text) return;
+    }
   }
   throw unlike("the PDF");
 }
@@ -108,7 +115,7 @@ std::string encrypted(const std::string& tar, const std::string& keys, const fs:
   try {
     return OpenPgp(host).encrypt(tar, keys);
   } catch (Error& error) {
-    throw error.at({from.string(), 0, 0});
+    throw error.at({from.string(), error.where().line, error.where().column});
   }
 }
 
@@ -170,17 +177,40 @@ void mail(const Mailing& mailing, const std::vector<std::string>& to, const fs::
 
 }  // namespace
 
-Bundle bundle(const fs::path& file, const host::Host& host) {
-  const Source source = read_source(file);
-  std::vector<Error> errors = check(source, host);
+namespace {
+
+// What a package is made of, read and found right.
+struct Draft {
+  Source source;
+  Paper paper;
+  std::optional<std::string> keys;
+};
+
+Draft draft_of(const fs::path& file, const host::Host& host) {
+  host::forbid_core_files();
+  Draft draft = {read_source(file), {}, beside(file, kKeys)};
+  std::vector<Error> errors = check(draft.source, host);
   if (!errors.empty()) throw base::Errors(std::move(errors));
-  Paper paper = {source.text, file.filename().string(), domain_of(source), changed(file), {}};
-  if (const auto fonts = host.env("KILN_ENV_FONTS"); fonts && !fonts->empty()) paper.fonts = *fonts;
+  draft.paper = {draft.source.text, file.filename().string(), domain_of(draft.source), changed(file), {}};
   try {
-    paper.codes = codes_of(source.text);
+    draft.paper.codes = codes_of(draft.source.text);
   } catch (const Error& error) {
     throw Error(error.message()).at({file.string(), 0, 0}).hint(error.hint_text());
   }
+  return draft;
+}
+
+}  // namespace
+
+std::string packable(const fs::path& file, const host::Host& host) {
+  const Draft draft = draft_of(file, host);
+  if (draft.keys) encrypted({}, *draft.keys, fs::path(file).replace_filename(kKeys), host);
+  return draft.paper.domain;
+}
+
+Bundle bundle(const fs::path& file, const host::Host& host) {
+  auto [source, paper, keys] = draft_of(file, host);
+  if (const auto fonts = host.env("KILN_ENV_FONTS"); fonts && !fonts->empty()) paper.fonts = *fonts;
   const std::string pdf_name = paper.name + ".pdf";
   const std::string pdf_bytes = pdf(paper);
   verify_codes(pdf_bytes, paper, host);
@@ -199,7 +229,7 @@ Bundle bundle(const fs::path& file, const host::Host& host) {
   made.date = paper.date;
   made.codes = paper.codes.size();
   made.files = {{pdf_name, pdf_bytes}, {"env-cidata.iso", iso}};
-  if (const auto keys = beside(file, kKeys)) {
+  if (keys) {
     const Files all = {{paper.name, source.text}, {pdf_name, pdf_bytes}, {"env-cidata.iso", iso}};
     const std::string tar = tarball(all, paper.date);
     if (unpacked(tar, "the tarball") != all) throw unlike("the tarball");

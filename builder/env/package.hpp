@@ -21,6 +21,9 @@ struct Bundle {
   std::size_t codes = 0;
   bool decrypted = false;  // the tarball was, with a secret key of the caller's
 };
+// The domain of `file`, when bundle() can be had of it as far as its text and the keys beside it tell. Throws
+// base::Error, Exit::missing when there is no gpg.
+std::string packable(const std::filesystem::path& file, const host::Host& host);
 // Of `file`, and of what lies beside it: gpgkeys.txt and meta-data.custom. Each has been read back and
 // compared. Writes nothing. Throws base::Error.
 Bundle bundle(const std::filesystem::path& file, const host::Host& host);

@@ -394,7 +394,7 @@ std::string restore_program(bool numbered) {
   const std::string begin =
       "#!/bin/sh\n"
       "# sh restore.sh SCAN... makes env.yml of scanned codes\n"
-      "umask 077\n"
+      "umask 077; set -C\n"
       "codes=$(zbarimg -q --raw -Sdisable -Sqrcode.enable \"$@\" | LC_ALL=C sort -u)\n";
   const std::string numbers =
       "echo \"codes read:\" $(printf '%s\\n' \"$codes\" | cut -c 1-2)\n"

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "base/text.hpp"
+#include "env/armor.hpp"
 
 namespace kiln::env {
 
@@ -133,26 +133,6 @@ std::string signed_parts(const std::string& fingerprint, std::int64_t now) {
          part(23, "\x80");   // key servers are to take changes from its owner alone
 }
 
-std::uint32_t crc24(std::string_view bytes) {
-  std::uint32_t crc = 0xb704ce;
-  for (const char byte : bytes) {
-    crc ^= static_cast<std::uint32_t>(static_cast<unsigned char>(byte)) << 16U;
-    for (int bit = 0; bit < 8; ++bit) {
-      crc <<= 1U;
-      if ((crc & 0x1000000U) != 0) crc ^= 0x1864cfbU;
-    }
-  }
-  return crc;
-}
-
-std::string armored(const std::string& bytes) {
-  constexpr std::size_t kLine = 64;
-  std::string text = "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\n";
-  const std::string encoded = base::base64(bytes);
-  for (std::size_t at = 0; at < encoded.size(); at += kLine) text += encoded.substr(at, kLine) + '\n';
-  return text + '=' + base::base64(number(crc24(bytes), 3)) + "\n-----END PGP PRIVATE KEY BLOCK-----\n";
-}
-
 }  // namespace
 
 std::string make_pgp_key(const std::string& user, std::int64_t now) {
@@ -175,7 +155,8 @@ std::string make_pgp_key(const std::string& user, std::int64_t now) {
   const std::string signature_body = head + number(unsigned_parts.size(), 2) + unsigned_parts +
                                      digest(::EVP_sha512(), to_sign).substr(0, 2) +
                                      mpi(sign(key.get(), to_sign));
-  return armored(packet(secret_key, body) + packet(user_id, user) + packet(signature, signature_body));
+  return armored("PGP PRIVATE KEY BLOCK",
+                 packet(secret_key, body) + packet(user_id, user) + packet(signature, signature_body));
 }
 
 }  // namespace kiln::env

@@ -66,10 +66,6 @@ bool is_code(std::string_view text, std::size_t most) {
          text.find_first_not_of('=', length) == std::string_view::npos;
 }
 
-Error foreign() {
-  return Error("a code is no part of an environment").hint("give only pages that kiln env package made");
-}
-
 Error mixed(const std::string& what) {
   return Error(what + ": these are pages of different environments")
       .hint("all pages have the same SHA-256 at their foot; give only those of one");
@@ -123,19 +119,20 @@ std::size_t number_of(std::string_view code) {
 
 }  // namespace
 
-void Assembly::add(std::string_view code) {
+bool Assembly::add(std::string_view code) {
   const bool numbered = code.size() > kNumber && is_digit(code[0]) && is_digit(code[1]) && code[2] == ' ';
   const std::string_view digits = numbered ? code.substr(kNumber) : code;
-  if (!is_code(digits, numbered ? kCodeCharacters : kOneCodeCharacters)) throw foreign();
+  if (!is_code(digits, numbered ? kCodeCharacters : kOneCodeCharacters)) return false;
   if (size() > 0 && numbered == numbered_.empty()) throw mixed("one code has a number and one has none");
   if (!numbered) {
     if (!single_.empty() && single_ != digits) throw mixed("two codes without a number differ");
     single_ = digits;
-    return;
+    return true;
   }
   const std::size_t number = number_of(code);
   const auto [at, fresh] = numbered_.emplace(number, digits);
   if (!fresh && at->second != digits) throw mixed(fmt::format("two codes {:02} differ", number));
+  return true;
 }
 
 std::optional<std::string> Assembly::text() const {

@@ -25,9 +25,9 @@ std::vector<std::string> codes_of(std::string_view text);
 // The way back, from codes in any order and as often as they come.
 class Assembly {
  public:
-  // Takes the text of one code; throws base::Error when it is no part of an environment or not of this one.
-  // No error says what a code holds.
-  void add(std::string_view code);
+  // Takes the text of one code; false when it is no part of an environment, as what is on a parcel. Throws
+  // base::Error when it is of another one than those before. No error says what a code holds.
+  bool add(std::string_view code);
   // The environment, nullopt while codes are missing. Throws base::Error when the codes do not fit together.
   [[nodiscard]] std::optional<std::string> text() const;
   // How many different codes there are.

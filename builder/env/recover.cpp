@@ -60,10 +60,9 @@ bool may_show_more(const std::string& seen, const Assembly& assembly) {
 // Takes the codes that are read from a page. True when nothing is missing any more.
 bool take(const Picture& page, std::string& shown, Assembly& assembly) {
   for (const auto& reader : {scan, scan_otherwise}) {
-    for (const std::string& code : reader(page)) {
-      assembly.add(code);
-      shown = code;
-    }
+    // Others may lie on the same table: what is on a parcel ends nothing.
+    for (const std::string& code : reader(page))
+      if (assembly.add(code)) shown = code;
     if (assembly.text()) return true;
     if (!may_show_more(shown, assembly)) return false;
   }

@@ -33,9 +33,9 @@ std::string bounded(std::string text, const std::string& source) {
 }
 
 std::optional<Found> in_file(const fs::path& file) {
+  if (!host::has_name(file)) return std::nullopt;
   std::error_code code;
-  if (!fs::exists(file, code)) return std::nullopt;
-  if (!fs::is_regular_file(file, code)) throw broken(file.string(), "it is no file");
+  if (!fs::is_regular_file(file, code)) throw broken(file.string(), code ? code.message() : "it is no file");
   return Found{bounded(host::read_file(file, kLongest + 1), file.string()), file.string()};
 }
 
@@ -117,11 +117,16 @@ std::optional<Found> answered(const host::Answer& answer, const std::string& sou
   return Found{answer.content, source};
 }
 
-// EC2's own machines say "Amazon EC2"; its older ones are Xen's, whose UUIDs begin with ec2.
+// EC2's own machines say "Amazon EC2"; its older ones are Xen's, with a UUID that begins with ec2 and is the
+// serial number as well. One UUID in 4096 of anybody's machines begins so.
+bool is_ec2(const Surroundings& places) {
+  if (dmi(places, "sys_vendor") == "Amazon EC2") return true;
+  const std::string uuid = base::upper(dmi(places, "product_uuid"));
+  return uuid.starts_with("EC2") && uuid == base::upper(dmi(places, "product_serial"));
+}
+
 std::optional<Found> of_ec2(const Surroundings& places) {
-  const std::string uuid = dmi(places, "product_uuid");
-  if (dmi(places, "sys_vendor") != "Amazon EC2" && !uuid.starts_with("ec2") && !uuid.starts_with("EC2"))
-    return std::nullopt;
+  if (!is_ec2(places)) return std::nullopt;
   const std::string source = "the metadata of EC2";
   host::Request request{places.metadata + "/latest/user-data", "GET", {}};
   const auto token = ask(

@@ -1,8 +1,9 @@
 #include "env/template.hpp"
 
+#include <algorithm>
+#include <charconv>
 #include <fmt/format.h>
 #include <kainjow/mustache.hpp>
-#include <regex>
 #include <vector>
 
 #include "base/error.hpp"
@@ -90,26 +91,62 @@ std::string indented(const std::string& text, int depth) {
   return result;
 }
 
-// The engine takes an unknown variable for an empty one, and a secret would be missing without a word.
-void refuse_unknown(std::string_view text, const std::string& name,
-                    const std::map<std::string, std::string>& values) {
+bool is_indent(std::string_view section) {
+  constexpr std::string_view kIndent = "indent";
+  if (!section.starts_with(kIndent)) return false;
+  const std::string_view digits = section.substr(kIndent.size());
+  int depth = 0;
+  const auto [end, code] = std::from_chars(digits.data(), digits.data() + digits.size(), depth);
+  return code == std::errc() && end == digits.data() + digits.size() && depth >= 1 && depth <= kDeepest &&
+         digits.front() != '0';
+}
+
+// The engine takes what it does not know for something empty, and a secret would be missing without a word: a
+// tag is a variable of ours, an indentN or a comment.
+void refuse_unknown_tag(std::string_view tag, const base::Where& where,
+                        const std::map<std::string, std::string>& values) {
+  tag = base::trim(tag);
+  const char sign = tag.empty() ? ' ' : tag.front();
+  if (sign == '!') return;
+  if (sign == '{' || sign == '&') tag.remove_prefix(1);
+  const bool section = sign == '#' || sign == '/';
+  const std::string key(base::trim(section ? tag.substr(1) : tag));
+  if (section ? is_indent(key) : values.contains(key)) return;
   std::vector<std::string> known;
   known.reserve(values.size());
-  for (const auto& [key, value] : values) known.push_back(key);
-  int number = 0;
-  for (const std::string& line : base::lines(text)) {
-    ++number;
-    static const std::regex tag("\\{\\{[{&]? *([A-Za-z0-9_.-]+) *\\}\\}");
-    for (auto at = std::sregex_iterator(line.begin(), line.end(), tag); at != std::sregex_iterator(); ++at) {
-      const std::string key = (*at)[1];
-      if (values.contains(key)) continue;
-      const std::string guess = base::did_you_mean(key, known);
-      throw Error(fmt::format("unknown variable '{}'{}", shown(key),
-                              guess.empty() ? "" : fmt::format(", did you mean '{}'?", guess)),
-                  Exit::usage)
-          .at({name, number, static_cast<int>(at->position()) + 1})
-          .hint("known are " + base::join(known, ", "));
+  for (const auto& [name, value] : values) known.push_back(name);
+  if (section || key.find_first_of("^>=") != std::string::npos)
+    throw Error(fmt::format("unknown tag '{{{{{}}}}}'", shown(std::string(tag))), Exit::usage)
+        .at(where)
+        .hint(fmt::format("there are variables, comments ({{{{! }}}}) and {{{{#indentN}}}}, N from 1 to {}",
+                          kDeepest));
+  const std::string guess = base::did_you_mean(key, known);
+  throw Error(fmt::format("unknown variable '{}'{}", shown(key),
+                          guess.empty() ? "" : fmt::format(", did you mean '{}'?", guess)),
+              Exit::usage)
+      .at(where)
+      .hint("known are " + base::join(known, ", "));
+}
+
+void refuse_unknown(std::string_view text, const std::string& name,
+                    const std::map<std::string, std::string>& values) {
+  int number = 1;
+  std::size_t line = 0;  // where it begins
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (text[at] == '\n') {
+      ++number;
+      line = at + 1;
     }
+    if (!text.substr(at).starts_with("{{")) continue;
+    const base::Where where = {name, number, static_cast<int>(at - line) + 1};
+    const std::size_t end = text.find("}}", at);
+    // The engine tells what is not closed.
+    if (end == std::string_view::npos) return;
+    const std::string_view tag = text.substr(at + 2, end - at - 2);
+    refuse_unknown_tag(tag, where, values);
+    number += static_cast<int>(std::count(tag.begin(), tag.end(), '\n'));
+    if (const std::size_t last = tag.rfind('\n'); last != std::string_view::npos) line = at + 2 + last + 1;
+    at = end + 1;
   }
 }
 

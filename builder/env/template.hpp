@@ -10,8 +10,8 @@ namespace kiln::env {
 // What `kiln env create` takes without --template.
 std::string_view default_template();
 // `text` with its variables filled in as they are, nothing escaped. {{#indentN}}...{{/indentN}} puts N spaces
-// before each line of what is in it. A variable that is not in `values` is an error, as is a section not
-// closed: base::Error (Exit::usage), `name` being its file.
+// before each line of what is in it. Any other tag than these, comments and the
+// variables in `values` is an error, as is a section not closed: base::Error (Exit::usage), `name` its file.
 std::string render_template(std::string_view text, const std::string& name,
                             const std::map<std::string, std::string>& values);
 

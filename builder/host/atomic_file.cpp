@@ -235,6 +235,13 @@ std::string read_input(std::size_t most) {
   return read_all(STDIN_FILENO, "standard input", most);
 }
 
+bool has_name(const fs::path& path) {
+  struct stat status{};
+  if (::lstat(path.c_str(), &status) == 0) return true;
+  if (errno != ENOENT && errno != ENOTDIR) throw io_error("look at", path, errno);
+  return false;
+}
+
 void sync_path(const fs::path& path) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) throw io_error("open", path, errno);
@@ -262,14 +269,14 @@ void write_beside(const fs::path& to, unsigned mode, const std::function<void(in
   sync_path(folder_of(to));
 }
 
-void copy_sparse(const fs::path& from, const fs::path& to) {
+void copy_sparse(const fs::path& from, const fs::path& to, std::optional<unsigned> mode) {
   const Fd in(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
   if (!in) throw io_error("read", from, errno);
   struct stat status{};
   if (::fstat(in.get(), &status) != 0) throw io_error("read", from, errno);
   if (!S_ISREG(status.st_mode)) throw base::Error("cannot copy '" + from.string() + "': not a regular file");
 
-  write_beside(to, status.st_mode & 0777U, [&](int out) {
+  write_beside(to, mode.value_or(status.st_mode & 0777U), [&](int out) {
     if (::ioctl(out, FICLONE, in.get()) == 0) return;
     if (::ftruncate(out, status.st_size) != 0) throw io_error("write", to, errno);
     off_t at = 0;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,14 +24,19 @@ std::string read_file(const std::filesystem::path& file, std::size_t most = SIZE
 std::string read_input(std::size_t most);
 // fsync of a file or directory.
 void sync_path(const std::filesystem::path& path);
+// Whether something has this name, a link that leads nowhere too. Throws base::Error when that cannot be
+// known.
+bool has_name(const std::filesystem::path& path);
 // rename(2) and fsync of both parents. Same file system only; throws base::Error.
 void rename_synced(const std::filesystem::path& from, const std::filesystem::path& to);
 // A file with a name of its own beside `to`, which `write` fills, then fsync, rename and fsync of the folder.
 // Throws base::Error, and what `write` does; then `to` is as it was.
 void write_beside(const std::filesystem::path& to, unsigned mode, const std::function<void(int fd)>& write);
-// Copies with holes and, where the file system can, shared blocks (reflink). Result is fsynced. Throws
-// base::Error; then `to` does not exist.
-void copy_sparse(const std::filesystem::path& from, const std::filesystem::path& to);
+// Copies with holes and, where the file system can, shared blocks (reflink). Result is fsynced, and has
+// `mode`, else that of `from`; until it is whole it is its owner's alone. Throws base::Error; then `to` does
+// not exist.
+void copy_sparse(const std::filesystem::path& from, const std::filesystem::path& to,
+                 std::optional<unsigned> mode = std::nullopt);
 // Free bytes of the file system that holds `path` (or its nearest existing parent).
 std::uintmax_t free_space(const std::filesystem::path& path);
 

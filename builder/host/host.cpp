@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/error.hpp"
@@ -26,6 +27,12 @@ void note_signal(int signal) {
 }
 
 }  // namespace
+
+void forbid_core_files() {
+  // Not PR_SET_DUMPABLE: without it only root gives a nameless file its name.
+  const rlimit none = {0, 0};
+  ::setrlimit(RLIMIT_CORE, &none);
+}
 
 void install_signal_flags() {
   struct sigaction action{};

@@ -38,6 +38,8 @@ struct Host {
   static Host system();
 };
 
+// Lets neither this process nor what it starts leave its memory in a core file: for who has secrets in it.
+void forbid_core_files();
 // Signals. `install_signal_flags` makes SIGINT, SIGTERM and SIGHUP set a flag; every wait of the Runner looks
 // at it.
 void install_signal_flags();

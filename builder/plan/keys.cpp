@@ -98,15 +98,23 @@ StepKey make_key(const Plan& plan, const PlannedStep& step, const std::string& p
 
 }  // namespace
 
+std::vector<base::Error> mistakes_in_secrets(const Plan& plan, std::size_t steps, const host::Host& host) {
+  std::vector<base::Error> errors;
+  for (const PlannedStep& step : std::span(plan.steps).first(steps)) {
+    if (step.type->reuse != stage::Reuse::never) continue;
+    stage::KeyWriter unwritten(host);
+    reading(step.where, errors, [&] { step.stage->describe(unwritten); });
+  }
+  return errors;
+}
+
 std::vector<StepKey> make_keys(const Plan& plan, const host::Host& host) {
   std::vector<StepKey> keys;
   std::vector<base::Error> errors;
   std::string parent;  // the image as it is so far; artifacts read it and are nobody's parent
   for (const PlannedStep& step : plan.steps) {
     if (step.type->reuse == stage::Reuse::never) {
-      // What its inputs are is nobody's business: they are secrets. Their mistakes are told all the same.
-      stage::KeyWriter unwritten(host);
-      reading(step.where, errors, [&] { step.stage->describe(unwritten); });
+      // What its inputs are is nobody's business: they are secrets.
       keys.emplace_back();
       continue;
     }

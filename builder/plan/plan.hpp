@@ -47,6 +47,9 @@ struct StepKey {
 // and cpus, the machine type and CPU model are in the keys of stages that may boot. Throws base::Errors
 // (Exit::usage) with all mistakes of all inputs at once.
 std::vector<StepKey> make_keys(const Plan& plan, const host::Host& host);
+// What is wrong inside the inputs of those of the first `steps` steps that have no key. Apart from
+// make_keys(), for who only looks at layers does without these files.
+std::vector<base::Error> mistakes_in_secrets(const Plan& plan, std::size_t steps, const host::Host& host);
 
 // How many of the plan's steps are run with --until `id`, all for "". Throws base::Error (Exit::usage) with a
 // guess when no step has that id.

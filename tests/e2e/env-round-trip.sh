@@ -52,6 +52,14 @@ mapfile -t scans < <(printf '%s\n' "$work"/page-*.png | sort -r)
 cmp "$work/made.yml" "$work/safe/env.yml" || fail "another file came back"
 "$env" package "$work/safe/env.yml" >"$work/out" 2>"$work/err" || fail "package of what came back"
 
+# The kernel reads the disk as cloud-init would have it mount it.
+[ "$(blkid -o value -s LABEL "$work/safe/env-cidata.iso")" = cidata ] || fail "the disk has another label"
+mkdir "$work/drive"
+mount -o loop,ro "$work/safe/env-cidata.iso" "$work/drive"
+cmp "$work/made.yml" "$work/drive/user-data" || fail "another file is on the disk"
+[ -s "$work/drive/meta-data" ] || fail "no meta-data is on the disk"
+umount "$work/drive"
+
 mkdir -p "$work/tree/etc/systemd/system"
 cat >"$work/tree/etc/systemd/system/env.service" <<'END'
 [Unit]

@@ -240,6 +240,7 @@ TEST_F(CheckTest, OpenPgpKeysAreWholeInForceAndOfUse) {
   broken.erase(120, 65);
   EXPECT_THAT(backup(broken), ElementsAre(HasSubstr("is a broken OpenPGP key")));
   EXPECT_THAT(backup(key_file("secret.asc") + key_file("public.asc")), testing::SizeIs(1));
+  EXPECT_THAT(backup(key_file("secret.asc") + broken), ElementsAre(HasSubstr("is a broken OpenPGP key")));
 }
 
 TEST_F(CheckTest, NothingOfGnuPgStaysBehind) {

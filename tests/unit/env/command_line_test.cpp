@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "env/qr.hpp"
@@ -161,6 +162,13 @@ TEST_F(CommandLineTest, WhatItDoesNotKnowGetsAGuess) {
   EXPECT_THAT(run({"flatten", ".", "a", "b"}).err, HasSubstr("'b' is one word too many"));
   EXPECT_EQ(run({}).status, 2);
   EXPECT_EQ(run({"--nonsense"}).status, 2);
+}
+
+TEST_F(CommandLineTest, ACrashLeavesNoCoreFile) {
+  run({"--help"});
+  rlimit now{};
+  ASSERT_EQ(::getrlimit(RLIMIT_CORE, &now), 0);
+  EXPECT_EQ(now.rlim_max, 0U);
 }
 
 TEST_F(CommandLineTest, EveryVerbHasHelpWithAnExample) {

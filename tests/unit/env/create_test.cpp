@@ -180,6 +180,15 @@ TEST(TemplateTest, WhatItDoesNotKnowIsAnError) {
             "t:2:3: unknown variable 'kee', did you mean 'key'?; known are key, one");
   EXPECT_THAT(failure("{{{ zzz }}}"), HasSubstr("unknown variable 'zzz'"));
   EXPECT_THAT(failure("{{#indent4}}x"), HasSubstr("no valid template"));
+  EXPECT_THAT(failure("{{key"), HasSubstr("no valid template"));
+  // Mustache makes something empty of all of these.
+  for (const char* tag :
+       {"#indnet4", "#indent25", "#indent04", "#indent", "#key", "^key", "> key", "=<% %>="})
+    EXPECT_THAT(failure(std::string("\n a {{") + tag + "}}{{key}}{{/key}}"), HasSubstr("t:2:4: unknown "))
+        << tag;
+  EXPECT_THAT(failure("{{! a\n\n}} {{ & kye }}"), HasSubstr("t:3:4: unknown "));
+  EXPECT_THAT(failure("{{" + std::string(200'000, 'x') + "}}"), HasSubstr("unknown variable"));
+  EXPECT_EQ(rendered("{{!no}}{{ one }}{{{one}}}{{&one}}"), "a&b<c>\"'a&b<c>\"'a&b<c>\"'");
 }
 
 TEST(TemplateTest, AValueIsNoTemplate) {

@@ -1,6 +1,8 @@
 #include "env/package.hpp"
 
+#include <algorithm>
 #include <filesystem>
+#include <fmt/format.h>
 #include <functional>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -133,8 +135,23 @@ TEST_F(PackageTest, TheTarballIsForEveryKeyAndComesBack) {
     EXPECT_THAT(failure([&] { package(file, host_); }), HasSubstr("gpgkeys.txt: nothing can be encrypted"))
         << bad;
   }
-  tree_.file("gpgkeys.txt", "nonsense\n");
+  tree_.file("gpgkeys.txt", "# nobody yet\n");
   EXPECT_THAT(failure([&] { package(file, host_); }), HasSubstr("gpgkeys.txt: there is no OpenPGP key"));
+  // GnuPG passes over all of these, and their owners could not decrypt.
+  const std::string whole = key_file("public.asc");
+  const auto lines = static_cast<std::size_t>(std::count(whole.begin(), whole.end(), '\n'));
+  tree_.file("gpgkeys.txt", whole + whole.substr(0, whole.size() / 2));
+  EXPECT_THAT(
+      failure([&] { package(file, host_); }),
+      HasSubstr(fmt::format("gpgkeys.txt:{}:1: an OpenPGP block begins here and does not end", lines + 1)));
+  tree_.file("gpgkeys.txt", whole + std::string(1U << 20U, '\n'));
+  EXPECT_THAT(failure([&] { package(file, host_); }), HasSubstr("gpgkeys.txt: has more than 1 MiB"));
+  tree_.file("gpgkeys.txt", whole + whole.substr(whole.find('\n') + 1));
+  EXPECT_THAT(failure([&] { package(file, host_); }), HasSubstr("stands outside of an OpenPGP block"));
+  fs::remove(tree_ / "gpgkeys.txt");
+  tree_.link("gpgkeys.txt", "nowhere");
+  EXPECT_THAT(failure([&] { package(file, host_); }), HasSubstr("gpgkeys.txt"))
+      << "no package without its tarball";
 }
 
 TEST_F(PackageTest, TheTarballComesBackWhereTheSecretKeyIs) {

@@ -87,12 +87,10 @@ TEST_F(EnvPackageTest, MistakesOfEveryFileAreToldBeforeAnythingRuns) {
     EXPECT_THAT(errors.all().front().what(), HasSubstr("bad.yml:2:21"));
     EXPECT_THAT(errors.all().back().what(), HasSubstr("worse.yml:1"));
   }
-  EXPECT_EQ(described("good.yml", host::Host::system()), "");
-  // OpenPGP keys are in it, and nothing that could read them.
-  fakes::World bare;
-  host::Host host = bare.host();
-  host.now = host::Host::system().now;
-  EXPECT_EQ(described("good.yml", host), "");
+  EXPECT_EQ(described("good.yml", host::Host::system()), "") << "nothing of it is told";
+  tree_.file("gpgkeys.txt", "hello\n");
+  EXPECT_THAT(tests::error_of([&] { described("good.yml", host::Host::system()); }),
+              HasSubstr("gpgkeys.txt:1:1: stands outside of an OpenPGP block"));
 }
 
 TEST_F(EnvPackageTest, TwoOfOneDomainWouldBeOneFolder) {
@@ -103,6 +101,12 @@ TEST_F(EnvPackageTest, TwoOfOneDomainWouldBeOneFolder) {
   } catch (const base::Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("other.yml: is of the domain ecs.example.org, as '"));
   }
+  stage::KeyWriter key(work_.host());
+  EXPECT_THAT(
+      tests::error_of([&] {
+        tests::make_stage(env_package, "{files: [hospital.yml, other.yml]}", tree_.path())->describe(key);
+      }),
+      HasSubstr("other.yml: is of the domain"));
 }
 
 TEST_F(EnvPackageTest, AnEnvironmentThatIsWrongIsRefusedWithItsPlace) {

@@ -156,8 +156,8 @@ TEST(KilnEnv, AnotherLibraryIsAnotherKey) {
   EXPECT_THAT(key_text(world.host()), HasSubstr("input lib/libz.so.1\n  file 0644 " + base::sha256("two")));
 }
 
-TEST(KilnEnv, AMissingProgramIsNamedInThePlanAndEndsTheBuild) {
-  EXPECT_EQ(key_text(fakes::World().host()), "fact missing = 'gpg' is missing, which goes into the image\n");
+TEST(KilnEnv, AMissingProgramIsAFactOfThePlanAndEndsTheBuild) {
+  EXPECT_EQ(key_text(fakes::World().host()), "fact missing = gpg\n");
   tests::FakeWorkspace work;
   EXPECT_THAT(tests::error_of([&] { tests::make_stage(kiln_env, kProgram)->run(work); }),
               HasSubstr("'gpg' is missing"));
