@@ -183,6 +183,8 @@ int create_verb(const Invocation& call) {
   }
   if (call.domain.empty() || call.target.empty())
     throw usage("DOMAIN and TARGET are needed").hint("such as: ecs.example.org env.yml");
+  if (call.target == "-")
+    throw usage("TARGET is a file: standard output has the records for the DNS").hint("such as: env.yml");
   const std::vector<DnsRecord> records =
       create({call.domain, call.target, call.form, call.extra, call.force}, call.host);
   if (call.json) {
@@ -293,7 +295,7 @@ and gpg for a tarball. An existing file stays, status 1, unless --force is given
 
 void add_recover(CLI::App& parser, Invocation& call) {
   parser.add_option("FILES", call.files, "scanned pages, a PDF or the tarball")->required()->type_name("");
-  parser.add_option("-o,--output", call.target, "the file to write, mode 0600")
+  parser.add_option("-o,--output", call.target, "the file to write, mode 0600; - is standard output")
       ->required()
       ->type_name("FILE");
   parser.add_flag("--force", call.force, "replace it when it is there");
@@ -305,6 +307,10 @@ int recover_verb(const Invocation& call) {
         .at({call.target, 0, 0})
         .hint("choose another name, or replace it with --force");
   const std::string text = recover({call.files.begin(), call.files.end()}, call.host);
+  if (call.target == "-") {
+    call.out << text;
+    return 0;
+  }
   if (call.force)
     host::write_file(call.target, text, 0600);
   else

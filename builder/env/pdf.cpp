@@ -401,7 +401,7 @@ std::string restore_program(bool numbered) {
       "codes=$(printf '%s\\n' \"$codes\" | cut -c 4-)\n";
   const std::string end =
       "printf '%s' \"$codes\" | tr -d '\\n' | base32 -d | gzip -dc > env.yml &&\n"
-      "sha256sum env.yml || echo 'codes are missing or were not read' >&2\n";
+      "sha256sum env.yml || { echo 'codes are missing or were not read' >&2; exit 1; }\n";
   return begin + (numbered ? numbers : "") + end;
 }
 

@@ -86,7 +86,7 @@ bool take(const Picture& page, Look how, std::string& shown, Assembly& assembly)
   return take(how == Look::soft ? softened(page) : page, shown, assembly);
 }
 
-// One look at all files; true when nothing is missing any more.
+// One look at the files; true when nothing is missing any more.
 bool look(const std::vector<fs::path>& files, Look how, Assembly& assembly, Seen& seen,
           const host::Host& host) {
   for (std::size_t number = 0; number < files.size(); ++number) {
@@ -95,7 +95,8 @@ bool look(const std::vector<fs::path>& files, Look how, Assembly& assembly, Seen
     std::size_t count = 0;
     try {
       const bool closer = how == Look::closer || how == Look::turned;
-      each_page_of(host::read_file(file, kMostFile), closer, host, [&](const Picture& page) {
+      const std::string bytes = host::read_file(file, kMostFile);
+      each_page_of(bytes, closer, host, [&](const Picture& page) {
         host::check_interrupt();
         done = take(page, how, seen[{number, count++}], assembly);
         return done;
@@ -107,9 +108,10 @@ bool look(const std::vector<fs::path>& files, Look how, Assembly& assembly, Seen
           .hint(error.hint_text())
           .detail(error.detail_text());
     }
-    if (done) return true;
+    // Each file is looked at once: pages of another environment among them shall not go unseen.
+    if (done && how != Look::plain) return true;
   }
-  return false;
+  return assembly.text().has_value();
 }
 
 // The environment in a tarball that package() made: the member that is neither PDF nor ISO.

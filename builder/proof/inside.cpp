@@ -268,7 +268,9 @@ std::vector<CheckResult> judge(const profile::Proof& proof, const std::map<std::
                 [](const Words& words, CheckResult& result) {
                   // Status 2 tells of recoverable errors; what counts is that it came to its end.
                   result.passed = words[1].find("status: done") != std::string::npos;
-                  result.detail = short_text(words[1]);
+                  // Dots come first, one for each moment of waiting.
+                  const std::size_t said = words[1].find("status:");
+                  result.detail = short_text(said == std::string::npos ? words[1] : words[1].substr(said));
                 });
     // A root that is no partition (a mapped device) is not grown by cloud-init.
     if (judge.has("growth") || !judge.has("end")) {

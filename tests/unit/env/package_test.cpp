@@ -265,6 +265,12 @@ TEST_F(PackageTest, ComesBackFromThePdfAndFromScans) {
     files.push_back(tree_.file("scan" + std::to_string(i), i % 2 == 0 ? as_png(scanned) : as_jpeg(scanned)));
   }
   EXPECT_EQ(recover(files, host_), text);
+  // A page of another environment behind all that is needed.
+  files.push_back(tree_.file("other", as_png(drawn(symbol(codes_of(noise(9000, 2))[0]), 4))));
+  EXPECT_THAT(failure([&] { recover(files, host_); }), HasSubstr("pages of different environments"));
+  files.back() = tree_.file("parcel", as_png(drawn(symbol("HTTPS://EXAMPLE.ORG/PARCEL/1"), 4)));
+  EXPECT_EQ(recover(files, host_), text);
+  files.pop_back();
   files.erase(files.end() - 2);
   EXPECT_THAT(failure([&] { recover(files, host_); }), HasSubstr("codes are missing: 04 to 07"));
 }

@@ -103,7 +103,12 @@ TEST(PdfTest, ThePrintedProgramMakesTheFileOfScans) {
     EXPECT_EQ(host::read_file(folder.path() / "env.yml"), printed.text) << words;
     if (size == 100) continue;
     command.argv.pop_back();
-    EXPECT_THAT(host::system_runner()->run(command).err, HasSubstr("codes are missing"));
+    EXPECT_NE(host::system_runner()->run(command).exit, 0);
+    EXPECT_EQ(host::read_file(folder.path() / "env.yml"), printed.text) << "a file that is there stays";
+    std::filesystem::remove(folder.path() / "env.yml");
+    const host::Finished torn = host::system_runner()->run(command);
+    EXPECT_THAT(torn.err, HasSubstr("codes are missing"));
+    EXPECT_EQ(torn.exit, 1);
   }
 }
 
