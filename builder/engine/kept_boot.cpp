@@ -24,7 +24,8 @@ cache::Settled find_or_make(const host::Host& host, cache::Store& store, Machine
   const std::string machine = machines.saved_identity(options);
   if (auto kept = store.find_settled(name)) {
     if (kept->machine == machine) return *std::move(kept);
-    observer.note("the guest that is kept was booted on another machine or by another QEMU: booting anew");
+    observer.note(
+        "the guest that is kept has other memory, cpus or accelerator, or is of another QEMU: booting anew");
   }
   require_space(store.root(), kRoom, "a settled guest");
   const auto entry = store.begin();
