@@ -125,8 +125,7 @@ std::vector<ArmoredBlock> armored_blocks(std::string_view text) {
           .at(where)
           .hint(
               "a block is all from '-----BEGIN PGP' to '-----END PGP'; a line that begins with '#' may say "
-              "what "
-              "it is");
+              "what it is");
     const std::string end = std::string(kEnd).append(line.substr(kBegin.size()));
     std::size_t last = at + 1;
     while (last < lines.size() && base::trim(lines[last]) != end) ++last;

@@ -37,14 +37,16 @@ using Context = std::unique_ptr<gpgme_context, Release>;
 using Buffer = std::unique_ptr<gpgme_data, Release>;
 using Key = std::unique_ptr<_gpgme_key, Release>;
 
-Error missing(std::string_view what) {
-  return Error(fmt::format("gpg is missing, without which {}", what), Exit::missing)
-      .hint("apt-get install gpg gpg-agent");
-}
-
 void start() {
   static const char* const version = ::gpgme_check_version(nullptr);  // which initialises GPGME
   static_cast<void>(version);
+}
+
+// `loss` is what cannot be done without it. Behind start().
+void require_gpg(std::string_view loss) {
+  if (::gpgme_err_code(::gpgme_engine_check_version(GPGME_PROTOCOL_OpenPGP)) == GPG_ERR_NO_ERROR) return;
+  throw Error(fmt::format("gpg is missing, without which {}", loss), Exit::missing)
+      .hint("apt-get install gpg gpg-agent");
 }
 
 Context context(const std::filesystem::path& home) {
@@ -107,8 +109,7 @@ struct OpenPgp::Data {
 
 OpenPgp::OpenPgp(const host::Host& host) {
   start();
-  if (::gpgme_err_code(::gpgme_engine_check_version(GPGME_PROTOCOL_OpenPGP)) != GPG_ERR_NO_ERROR)
-    throw missing("OpenPGP keys cannot be read");
+  require_gpg("OpenPGP keys cannot be read");
   data_ = std::make_unique<Data>(host);
   data_->gpg = context(data_->home.path());
 }
@@ -197,8 +198,7 @@ std::string OpenPgp::encrypt(std::string_view plain, std::string_view armored) {
 
 std::optional<std::string> decrypt(std::string_view secret, bool ask, const host::Host& host) {
   start();
-  if (::gpgme_err_code(::gpgme_engine_check_version(GPGME_PROTOCOL_OpenPGP)) != GPG_ERR_NO_ERROR)
-    throw missing("nothing can be decrypted");
+  require_gpg("nothing can be decrypted");
   const auto named = host.env("GNUPGHOME");
   const std::filesystem::path home = named && !named->empty()
                                          ? std::filesystem::path(*named)

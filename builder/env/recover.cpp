@@ -83,7 +83,8 @@ bool take(const Picture& page, Look how, std::string& shown, Assembly& assembly)
   // A page that shows all of its codes is looked at once.
   if (how != Look::plain && !may_show_more(shown, assembly)) return false;
   if (how == Look::turned) return take_turned(page, shown, assembly);
-  return take(how == Look::soft ? softened(page) : page, shown, assembly);
+  if (how == Look::soft) return take(softened(page), shown, assembly);
+  return take(page, shown, assembly);
 }
 
 // One look at the files; true when nothing is missing any more.
