@@ -1,4 +1,4 @@
-// Apart from scan.cpp: ZXing has a macro FormatError, and zbar's headers a class of that name.
+// Apart from scan.cpp: ZXing has a macro UnsupportedError, and zbar's headers a class of that name.
 #include <set>
 
 #include "env/scan.hpp"
