@@ -36,28 +36,6 @@ void place_appended(std::vector<PlannedStep>& steps, std::vector<PlannedStep> ap
   }
 }
 
-void check_bases(const Plan& plan, bool complete, std::vector<Error>& errors) {
-  const PlannedStep* base = nullptr;
-  for (const PlannedStep& step : plan.steps) {
-    if (step.type->kind != Kind::base) continue;
-    if (base != nullptr) {
-      errors.push_back(wrong(step.where, fmt::format("{}: a second base, after '{}' in line {}", step.id,
-                                                     base->id, base->where.line))
-                           .hint("an image has one base; to replace an extended one give this step its id"));
-    } else {
-      base = &step;
-    }
-  }
-  if (base == nullptr) {
-    if (!complete) return;
-    errors.push_back(wrong({plan.profile.file.string(), 0, 0}, "no base stage")
-                         .hint("begin 'steps:' with one, such as base_debian"));
-  } else if (plan.steps.front().type->kind != Kind::base) {
-    errors.push_back(wrong(base->where, fmt::format("{}: a base has to be the first step", base->id))
-                         .hint(fmt::format("move it before '{}'", plan.steps.front().id)));
-  }
-}
-
 bool extended(const PlannedStep& other, const PlannedStep& step) {
   return other.where.file != step.where.file;
 }
@@ -67,6 +45,28 @@ std::string place_of(const PlannedStep& other, const PlannedStep& step) {
   return extended(other, step) ? other.where.text() : fmt::format("line {}", other.where.line);
 }
 
+void check_bases(const Plan& plan, bool complete, std::vector<Error>& errors) {
+  const PlannedStep* base = nullptr;
+  for (const PlannedStep& step : plan.steps) {
+    if (step.type->kind != Kind::base) continue;
+    if (base == nullptr) {
+      base = &step;
+    } else if (complete || !extended(*base, step)) {
+      errors.push_back(wrong(step.where, fmt::format("{}: a second base, after '{}' in {}", step.id, base->id,
+                                                     place_of(*base, step)))
+                           .hint("an image has one base; to replace an extended one give this step its id"));
+    }
+  }
+  if (base == nullptr) {
+    if (!complete) return;
+    errors.push_back(wrong(plan.profile.steps_where, "no base stage")
+                         .hint("begin 'steps:' with one, such as base_debian"));
+  } else if (plan.steps.front().type->kind != Kind::base) {
+    errors.push_back(wrong(base->where, fmt::format("{}: a base has to be the first step", base->id))
+                         .hint(fmt::format("move it before '{}'", plan.steps.front().id)));
+  }
+}
+
 // What to do about it: one of an extended profile can be replaced.
 std::string way_out(const PlannedStep& other, const PlannedStep& step, std::string_view in_one_file) {
   return extended(other, step) ? fmt::format("to take its place, say 'id: {}'", other.id)
@@ -74,13 +74,13 @@ std::string way_out(const PlannedStep& other, const PlannedStep& step, std::stri
 }
 
 // Artifacts are called after the profile: of two with one ending the second would replace the first.
-void check_artifacts(const Plan& plan, std::vector<Error>& errors) {
+void check_artifacts(const Plan& plan, bool complete, std::vector<Error>& errors) {
   std::map<std::string, const PlannedStep*> first;
   for (const PlannedStep& step : plan.steps) {
     if (step.type->kind != Kind::artifact || !step.stage || step.stage->ending().empty()) continue;
     const auto [there, fresh] = first.emplace(step.stage->ending(), &step);
-    if (fresh) continue;
     const PlannedStep& other = *there->second;
+    if (fresh || (!complete && extended(other, step))) continue;
     errors.push_back(
         wrong(step.where,
               fmt::format("{}: writes the same file as '{}' in {}", step.id, other.id, place_of(other, step)))
@@ -90,28 +90,31 @@ void check_artifacts(const Plan& plan, std::vector<Error>& errors) {
   }
 }
 
-// `complete`: every step's stage is known. Any other could be the base or the sealing that seems to be
-// missing.
+// `complete`: every step was read and its stage is known. Any other could be the base or the sealing that
+// seems to be missing, or take the place of a step of the extended profile.
 void check_order(const Plan& plan, bool complete, std::vector<Error>& errors) {
   check_bases(plan, complete, errors);
-  check_artifacts(plan, errors);
+  check_artifacts(plan, complete, errors);
   const PlannedStep* artifact = nullptr;
   const PlannedStep* seal = nullptr;
   for (const PlannedStep& step : plan.steps) {
+    const auto counts = [&](const PlannedStep* other) {
+      return other != nullptr && (complete || !extended(*other, step));
+    };
     if (step.type->kind == Kind::artifact) {
       if (artifact == nullptr) artifact = &step;
       continue;
     }
-    if (artifact != nullptr && step.type->kind == Kind::image) {
+    if (counts(artifact) && step.type->kind == Kind::image) {
       errors.push_back(
           wrong(step.where, fmt::format("{}: changes the image after '{}' in line {} has read it", step.id,
                                         artifact->id, artifact->where.line))
               .hint(fmt::format("move it before '{}'", artifact->id)));
-    } else if (seal != nullptr && step.type->name == kSeal) {
+    } else if (counts(seal) && step.type->name == kSeal) {
       errors.push_back(wrong(step.where, fmt::format("{}: the image is sealed already by '{}' in {}", step.id,
                                                      seal->id, place_of(*seal, step)))
                            .hint(way_out(*seal, step, "keep one of them")));
-    } else if (seal != nullptr) {
+    } else if (counts(seal)) {
       errors.push_back(
           wrong(step.where, fmt::format("{}: comes after '{}' in line {}, which has to be the last to "
                                         "change the image",
@@ -161,7 +164,7 @@ Plan make_plan(const profile::Profile& profile, const stage::StageSet& stages, s
   Plan plan;
   plan.profile = profile;
   std::vector<PlannedStep> appended;
-  bool complete = true;
+  bool complete = profile.all_steps;
   for (const profile::Step& step : profile.steps) {
     PlannedStep planned;
     planned.id = step.id;
@@ -176,8 +179,7 @@ Plan make_plan(const profile::Profile& profile, const stage::StageSet& stages, s
     (step.appended ? appended : plan.steps).push_back(std::move(planned));
   }
   place_appended(plan.steps, std::move(appended));
-  // The order of what could not be read is no use to anyone.
-  if (profile.all_steps && !plan.steps.empty()) check_order(plan, complete, errors);
+  if (!plan.steps.empty()) check_order(plan, complete, errors);
   return plan;
 }
 

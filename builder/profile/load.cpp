@@ -185,6 +185,7 @@ class Loader {
   };
 
   void read_steps(const Node& list, Profile& profile, bool extends) {
+    profile.steps_where = list.where();
     if (!is_list(list, "steps")) return;
     if (list.items().empty() && !extends) {
       errors_.push_back(

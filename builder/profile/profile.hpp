@@ -84,7 +84,8 @@ struct Profile {
   // never. A rule for looking up, in no key.
   std::optional<int> fresh = kFreshDays;
   std::vector<Step> steps;
-  bool all_steps = true;  // false: some could not be read, so that nothing can be said about their order
+  base::Where steps_where;  // of the list; of the extended profile's when this one has none
+  bool all_steps = true;    // false: some could not be read, so that it is not known what is missing
   Proof proof;
 };
 

@@ -32,7 +32,7 @@ TEST_F(PlanTest, BaseImagesSealAndArtifactsInThatOrderAreFine) {
 
 TEST_F(PlanTest, AProfileNeedsABase) {
   EXPECT_THAT(desk_.mistakes("steps: [{change: }]\n"),
-              ElementsAre("p.yml: no base stage; begin 'steps:' with one, such as base_debian"));
+              ElementsAre("p.yml:1:8: no base stage; begin 'steps:' with one, such as base_debian"));
 }
 
 TEST_F(PlanTest, ABaseComesFirst) {
@@ -93,6 +93,16 @@ TEST_F(PlanTest, MistakesOfOrderAreToldBesideAnUnknownStage) {
                           HasSubstr("p.yml:5:5: change: comes after 'seal' in line 3"),
                           HasSubstr("p.yml:6:5: base_b: a second base, after 'base_a' in line 2"),
                           HasSubstr("p.yml:6:5: base_b: comes after 'seal' in line 3")));
+}
+
+TEST_F(PlanTest, MistakesOfOrderAreToldBesideWhatIsNoStep) {
+  EXPECT_THAT(desk_.mistakes("steps:\n  - base_a:\n  - seal:\n  - [no, step]\n  - change:\n  - base_b:\n"),
+              ElementsAre(HasSubstr("p.yml:4:5: a step is a mapping"),
+                          HasSubstr("p.yml:5:5: change: comes after 'seal' in line 3"),
+                          HasSubstr("p.yml:6:5: base_b: a second base, after 'base_a' in line 2"),
+                          HasSubstr("p.yml:6:5: base_b: comes after 'seal' in line 3")));
+  EXPECT_THAT(desk_.mistakes("steps:\n  - [no, step]\n  - export:\n"),
+              ElementsAre(HasSubstr("p.yml:2:5: a step is a mapping")));
 }
 
 TEST_F(PlanTest, AnUnknownStageMayBeTheBaseOrTheSealing) {
