@@ -5,7 +5,7 @@
 namespace kiln::cli {
 
 int env(const Invocation& call) {
-  return env::run("kiln env", call.arguments, call.host, call.out);
+  return env::run("kiln env", call.arguments, call.host, call.out, call.err);
 }
 
 }  // namespace kiln::cli

@@ -32,10 +32,12 @@ namespace {
 constexpr std::string_view kFlatyaml = "flatyaml";
 
 struct Invocation {
-  Invocation(const host::Host& the_host, std::ostream& results) : host(the_host), out(results) {}
+  Invocation(const host::Host& the_host, std::ostream& results, std::ostream& told)
+      : host(the_host), out(results), err(told) {}
 
   const host::Host& host;
   std::ostream& out;
+  std::ostream& err;
   std::string keys, file, file_option;
   std::string active = "/run/active-env.yml";
   FlattenOptions flatten;
@@ -51,6 +53,22 @@ struct Verb {
   const char* help;  // behind the options; {} is how the verb is called
   void (*add_options)(CLI::App& parser, Invocation& call);
   int (*run)(const Invocation& call);
+};
+
+// What is done now, on a terminal; the line goes with it.
+class LiveLine {
+ public:
+  explicit LiveLine(const Invocation& call) : call_(call) {}
+  ~LiveLine() { show(""); }
+  LiveLine(const LiveLine&) = delete;
+  LiveLine& operator=(const LiveLine&) = delete;
+
+  void show(std::string_view text) const {
+    if (call_.host.terminal.is_tty) call_.err << "\r\x1b[2K" << text << std::flush;
+  }
+
+ private:
+  const Invocation& call_;
 };
 
 Error usage(std::string message) {
@@ -299,15 +317,23 @@ void add_recover(CLI::App& parser, Invocation& call) {
       ->required()
       ->type_name("FILE");
   parser.add_flag("--force", call.force, "replace it when it is there");
+  parser.add_flag("--json", call.json, "one JSON object on stdout");
 }
 
 int recover_verb(const Invocation& call) {
-  if (!call.force && std::filesystem::exists(std::filesystem::symlink_status(call.target)))
+  const bool to_stdout = call.target == "-";
+  if (to_stdout && call.json)
+    throw usage("--json is for standard output, which the environment goes to").hint("name a file with -o");
+  if (!to_stdout && !call.force && std::filesystem::exists(std::filesystem::symlink_status(call.target)))
     throw Error("is there already")
         .at({call.target, 0, 0})
         .hint("choose another name, or replace it with --force");
-  const std::string text = recover({call.files.begin(), call.files.end()}, call.host);
-  if (call.target == "-") {
+  const std::string text = [&] {
+    const LiveLine line(call);
+    return recover({call.files.begin(), call.files.end()}, call.host,
+                   [&](const std::string& doing) { line.show(doing); });
+  }();
+  if (to_stdout) {
     call.out << text;
     return 0;
   }
@@ -315,7 +341,12 @@ int recover_verb(const Invocation& call) {
     host::write_file(call.target, text, 0600);
   else
     host::write_new_file(call.target, text, 0600);
-  call.out << base::printable(call.target) << ": recovered, SHA-256 " << base::sha256(text) << '\n';
+  if (call.json)
+    call.out << nlohmann::ordered_json({{"ok", true}, {"file", call.target}, {"sha256", base::sha256(text)}})
+                    .dump(2)
+             << '\n';
+  else
+    call.out << base::printable(call.target) << ": recovered, SHA-256 " << base::sha256(text) << '\n';
   return 0;
 }
 
@@ -393,8 +424,8 @@ bool parsed(CLI::App& parser, const std::vector<std::string>& words, std::ostrea
 }
 
 int run_verb(const Verb& verb, const std::string& called, const std::vector<std::string>& words,
-             const host::Host& host, std::ostream& out) {
-  Invocation call(host, out);
+             const host::Host& host, std::ostream& out, std::ostream& err) {
+  Invocation call(host, out, err);
   CLI::App parser(verb.summary, called);
   parser.footer(fmt::format(fmt::runtime(verb.help), called));
   verb.add_options(parser, call);
@@ -403,10 +434,10 @@ int run_verb(const Verb& verb, const std::string& called, const std::vector<std:
 
 }  // namespace
 
-int run(const std::string& called, std::vector<std::string> words, const host::Host& host,
-        std::ostream& out) {
+int run(const std::string& called, std::vector<std::string> words, const host::Host& host, std::ostream& out,
+        std::ostream& err) {
   host::forbid_core_files();
-  if (called == kFlatyaml) return run_verb(kVerbs[0], called, words, host, out);
+  if (called == kFlatyaml) return run_verb(kVerbs[0], called, words, host, out, err);
   if (!words.empty() && words.front() == "help") {
     words.erase(words.begin());
     words.emplace_back("--help");
@@ -415,7 +446,7 @@ int run(const std::string& called, std::vector<std::string> words, const host::H
   if (!words.front().starts_with('-')) {
     const Verb& verb = find_verb(words.front(), called);
     return run_verb(verb, fmt::format("{} {}", called, verb.name), {words.begin() + 1, words.end()}, host,
-                    out);
+                    out, err);
   }
   CLI::App top("Makes, checks and reads the one file that configures an appliance.", called);
   top.footer(fmt::format(fmt::runtime(kHelp), called));
@@ -433,7 +464,7 @@ int main(int argc, const char* const* argv, const host::Host& host, std::ostream
     host::install_signal_flags();
     const std::filesystem::path self = argc > 0 ? std::filesystem::path(argv[0]).filename() : "";
     return run(self == kFlatyaml || self == "flatyaml.py" ? std::string(kFlatyaml) : "kiln-env", words, host,
-               out);
+               out, err);
   } catch (const Error& error) {
     return base::report(error, json, "", out, err);
   } catch (const std::exception& error) {

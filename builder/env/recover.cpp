@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "env/openpgp.hpp"
 #include "env/picture.hpp"
 #include "env/qr.hpp"
@@ -87,9 +88,25 @@ bool take(const Picture& page, Look how, std::string& shown, Assembly& assembly)
   return take(page, shown, assembly);
 }
 
+using Doing = std::function<void(const std::string&)>;
+
+std::string_view text_of(Look how) {
+  switch (how) {
+    case Look::plain:
+      return "looking at";
+    case Look::soft:
+      return "softened, looking at";
+    case Look::closer:
+      return "larger, looking at";
+    case Look::turned:
+      return "turned, looking at";
+  }
+  return "";
+}
+
 // One look at the files; true when nothing is missing any more.
 bool look(const std::vector<fs::path>& files, Look how, Assembly& assembly, Seen& seen,
-          const host::Host& host) {
+          const host::Host& host, const Doing& doing) {
   for (std::size_t number = 0; number < files.size(); ++number) {
     const fs::path& file = files[number];
     bool done = false;
@@ -99,6 +116,9 @@ bool look(const std::vector<fs::path>& files, Look how, Assembly& assembly, Seen
       const std::string bytes = host::read_file(file, kMostFile);
       each_page_of(bytes, closer, host, [&](const Picture& page) {
         host::check_interrupt();
+        if (doing)
+          doing(fmt::format("{} {}, page {}", text_of(how), base::printable(file.filename().string()),
+                            count + 1));
         done = take(page, how, seen[{number, count++}], assembly);
         return done;
       });
@@ -133,7 +153,7 @@ std::string from_tarball(const fs::path& file, const std::string& bytes, const h
 
 }  // namespace
 
-std::string recover(const std::vector<fs::path>& files, const host::Host& host) {
+std::string recover(const std::vector<fs::path>& files, const host::Host& host, const Doing& doing) {
   for (const fs::path& file : files) {
     const std::string head = host::read_file(file, 16);
     if (is_pdf(head) || is_picture(head)) continue;
@@ -148,7 +168,7 @@ std::string recover(const std::vector<fs::path>& files, const host::Host& host) 
     const bool worth_it = how == Look::plain || std::any_of(seen.begin(), seen.end(), [&](const auto& page) {
                             return may_show_more(page.second, assembly);
                           });
-    if (worth_it && look(files, how, assembly, seen, host)) return assembly.text().value_or("");
+    if (worth_it && look(files, how, assembly, seen, host, doing)) return assembly.text().value_or("");
   }
   throw assembly.missing();
 }

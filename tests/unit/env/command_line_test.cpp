@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "base/digest.hpp"
 #include "env/qr.hpp"
 #include "fakes/host.hpp"
 #include "host/atomic_file.hpp"
@@ -146,6 +147,18 @@ TEST_F(CommandLineTest, RecoverWritesForTheOwnerAloneAndKeepsWhatIsThere) {
   EXPECT_EQ(host::read_file(target), "mine\n");
   EXPECT_EQ(run({"recover", "--force", "-o", target, scan}).status, 0);
   EXPECT_EQ(host::read_file(target), text);
+}
+
+TEST_F(CommandLineTest, RecoverTellsWhatItWroteAsJsonOrWritesToStandardOutput) {
+  const std::string text = "#cloud-config\nappliance: {domain: a.org}\n";
+  const std::string scan = write("scan.png", as_png(drawn(symbol(codes_of(text).at(0)), 4)));
+  const std::string target = (tree_ / "env.yml").string();
+  const Said said = run({"recover", "--json", "-o", target, scan});
+  EXPECT_EQ(said.status, 0) << said.err;
+  EXPECT_EQ(nlohmann::json::parse(said.out),
+            nlohmann::json({{"ok", true}, {"file", target}, {"sha256", base::sha256(text)}}));
+  EXPECT_EQ(run({"recover", "-o", "-", scan}).out, text);
+  EXPECT_EQ(run({"recover", "--json", "-o", "-", scan}).status, 2);
 }
 
 TEST_F(CommandLineTest, RecoverSaysWhichToolIsMissingAndWritesNothing) {
