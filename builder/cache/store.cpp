@@ -448,6 +448,18 @@ bool Store::unchanged(const std::string& name, const std::string& sha256, std::u
   return true;
 }
 
+bool Store::has_content(const fs::path& file, const std::string& sha256, std::uint64_t size) {
+  return unchanged(fs::absolute(file).lexically_normal().string(), sha256, size);
+}
+
+void Store::remember(const fs::path& file, const std::string& sha256) {
+  auto stamp = stamp_of(file);
+  if (!stamp || !writable_) return;
+  stamp->sha256 = sha256;
+  const auto lock = take_lock();
+  keep_stamps({{fs::absolute(file).lexically_normal().string(), *stamp}});
+}
+
 bool Store::intact(const Layer& layer) {
   return unchanged("layers/" + layer.id + "/image.qcow2", layer.sha256, layer.size);
 }

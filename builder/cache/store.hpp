@@ -207,6 +207,12 @@ class Store {
   static std::string settled_name(const std::string& sha256, const std::string& firmware) {
     return sha256 + "-" + firmware;
   }
+  // Rule 6 for a file outside, such as a published one: true when it is there with this very content, which
+  // is read again only when inode, size, mtime or ctime have changed since it last was, or remember() was
+  // called.
+  bool has_content(const std::filesystem::path& file, const std::string& sha256, std::uint64_t size);
+  // `file` was written just now, with that content.
+  void remember(const std::filesystem::path& file, const std::string& sha256);
   // Moves or copies a failed step's evidence below failed/, keeps the newest 20, returns the folder.
   std::filesystem::path keep_failure(const std::string& name, const std::filesystem::path& evidence);
   [[nodiscard]] const std::filesystem::path& root() const { return root_; }
@@ -249,6 +255,7 @@ class Store {
   // its files are known by `stamps`. Returns where it is. The caller holds the store's lock.
   std::filesystem::path put_in_place(Entry& entry, const std::string& place,
                                      const std::map<std::string, Stamp>& stamps);
+  // `name`: below the root, or an absolute path.
   bool unchanged(const std::string& name, const std::string& sha256, std::uint64_t size);
   std::optional<std::filesystem::path> move_aside(const std::filesystem::path& folder);
   void prune_failed();
@@ -261,7 +268,8 @@ class Store {
   bool writable_ = true;
   std::optional<base::Error> why_not_writable_;
   host::Fd users_;
-  std::map<std::string, Stamp> stamps_;  // by path below root; the file's content as last read
+  std::map<std::string, Stamp>
+      stamps_;  // by path below the root, or absolute; the file's content as last read
   std::set<std::filesystem::path> used_;
   long touches_ = 0;
 };

@@ -29,10 +29,10 @@ class Publisher {
   // What described an older file must not describe a new one: gone before the first file changes.
   void retract(const std::string& name);
   [[nodiscard]] const std::filesystem::path& folder() const { return output_; }
-  // True when `name` is there with this very content.
-  [[nodiscard]] bool has(const std::string& name, const std::string& sha256, std::uint64_t size) const;
 
  private:
+  // True when `name` is there with this very content.
+  [[nodiscard]] bool has(const std::string& name, const std::string& sha256, std::uint64_t size) const;
   // `write` fills a file beside, which then is synced and renamed to `target`.
   void land(const std::filesystem::path& target, mode_t mode,
             const std::function<void(const std::filesystem::path& part)>& write) const;

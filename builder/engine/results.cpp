@@ -118,7 +118,7 @@ void publish(Session& session, BuildReport& report, const std::vector<Made>& mad
   }
   struct File {
     fs::path from;
-    std::string name;
+    std::string name, sha256;
     bool there, secret;
   };
   std::vector<File> files;
@@ -126,9 +126,10 @@ void publish(Session& session, BuildReport& report, const std::vector<Made>& mad
   for (const auto& [artifact, own] : made) {
     for (const auto& file : artifact.list) {
       const bool secret = own != nullptr;  // written again in any case: the mode counts as well
-      const bool there = !secret && publisher.has(file.name, file.sha256, file.size);
+      const bool there =
+          !secret && session.store.has_content(publisher.folder() / file.name, file.sha256, file.size);
       changes = changes || (!there && !secret);
-      files.push_back({artifact.files / file.name, file.name, there, secret});
+      files.push_back({artifact.files / file.name, file.name, file.sha256, there, secret});
     }
   }
   if (changes)
@@ -140,7 +141,7 @@ void publish(Session& session, BuildReport& report, const std::vector<Made>& mad
       if (file.secret)
         publisher.secret(file.from, file.name);
       else
-        publisher.file(file.from, file.name);
+        session.store.remember(publisher.file(file.from, file.name), file.sha256);
     }
     report.artifacts.push_back(publisher.folder() / file.name);
   }

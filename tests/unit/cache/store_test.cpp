@@ -104,6 +104,24 @@ TEST_F(StoreTest, ADamagedLayerIsMovedAsideAlsoWhenItsTimeWasPutBack) {
   EXPECT_FALSE(fs::exists(layer.folder));
 }
 
+TEST_F(StoreTest, AFileOutsideIsReadAgainOnlyWhenItHasChanged) {
+  Store store(host, root);
+  const fs::path file = dir.path() / "published";
+  host::write_file(file, "content");
+  const auto sha256 = base::sha256("content");
+  EXPECT_TRUE(store.has_content(file, sha256, 7));
+  EXPECT_FALSE(store.has_content(file, base::sha256("CONTENT"), 7));
+  EXPECT_FALSE(store.has_content(file, sha256, 8));
+  EXPECT_FALSE(store.has_content(dir.path() / "none", sha256, 7));
+  // What is remembered is believed, by a later Store as well, as long as nobody touched the file.
+  const std::string believed(64, 'f');
+  store.remember(file, believed);
+  EXPECT_TRUE(Store(host, root).has_content(file, believed, 7));
+  overwrite(file, "CONTENT");
+  EXPECT_FALSE(store.has_content(file, believed, 7));
+  EXPECT_TRUE(store.has_content(file, base::sha256("CONTENT"), 7));
+}
+
 TEST_F(StoreTest, AnOlderIntactLayerServesWhenTheNewestIsDamaged) {
   Store store(host, root);
   const auto older = add(store, kKeyA, "", "one");
