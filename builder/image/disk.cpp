@@ -290,6 +290,83 @@ void truncate_to(const fs::path& file, std::uint64_t size) {
   if (::truncate(file.c_str(), static_cast<off_t>(size)) != 0) throw host::io_error("resize", file, errno);
 }
 
+// Takes `bytes` off the front of a file or puts as many zeros there, without a copy of what is behind
+// (fallocate(2): FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE). False where the file system cannot: ext4
+// and XFS can, in whole blocks.
+bool shift_front(const fs::path& file, int how, std::uint64_t bytes) {
+  if (bytes == 0) return true;
+  const host::Fd fd = open_file(file, O_RDWR);
+  while (::fallocate(fd.get(), how, 0, static_cast<off_t>(bytes)) != 0) {
+    if (errno == EOPNOTSUPP || errno == EINVAL) return false;
+    if (errno != EINTR) throw host::io_error("write", file, errno);
+    host::check_interrupt();
+  }
+  return true;
+}
+
+// The root partition of a raw disk as a file of its own, for resize2fs: it knows "?offset=", but then cuts
+// the file as if the file system began at 0. Where it can be done the disk itself becomes that file and back,
+// for a copy is most of what an export would take.
+class PartitionFile {
+ public:
+  PartitionFile(fs::path raw, std::uint64_t start, std::uint64_t size) : raw_(std::move(raw)), start_(start) {
+    part_ += ".part";
+    head_ += ".head";
+    fs::remove(part_);
+    fs::remove(head_);
+    copy_range(raw_, 0, head_, 0, start);
+    moved_ = shift_front(raw_, FALLOC_FL_COLLAPSE_RANGE, start);
+    if (moved_) {
+      fs::rename(raw_, part_);
+    } else {
+      copy_range(raw_, start, part_, 0, size);
+      truncate_to(part_, size);
+    }
+  }
+  // The disk as it was, but for what e2fsck mended, unless put_back() was called.
+  ~PartitionFile() {
+    try {
+      if (moved_) restore();
+    } catch (const base::Error&) {  // an error is on its way already
+    }
+    std::error_code ignored;
+    fs::remove(part_, ignored);
+    fs::remove(head_, ignored);
+  }
+  PartitionFile(const PartitionFile&) = delete;
+  PartitionFile& operator=(const PartitionFile&) = delete;
+
+  [[nodiscard]] const fs::path& path() const { return part_; }
+
+  // The partition, now of `size` bytes, in a disk of `disk` bytes; behind it are zeros.
+  void put_back(std::uint64_t size, std::uint64_t disk) {
+    truncate_to(part_, size);
+    if (moved_) {
+      restore();
+      truncate_to(raw_, disk);
+      return;
+    }
+    // Cutting first makes a hole of all that was the root partition; then it grows to its new end.
+    truncate_to(raw_, start_);
+    truncate_to(raw_, disk);
+    copy_range(part_, 0, raw_, start_, size);
+  }
+
+ private:
+  void restore() {
+    moved_ = false;
+    if (!shift_front(part_, FALLOC_FL_INSERT_RANGE, start_)) throw host::io_error("write", part_, EOPNOTSUPP);
+    copy_range(head_, 0, part_, 0, start_);
+    fs::rename(part_, raw_);
+  }
+
+  fs::path raw_;
+  fs::path part_ = raw_;
+  fs::path head_ = raw_;  // what is before the partition
+  std::uint64_t start_;
+  bool moved_ = false;  // the disk itself is the partition now
+};
+
 // The time e2fsprogs is to take for now: when the ext4 that begins at `start` of `part` was last mounted or
 // written to. Else two exports of one image would differ by the moment they were made (s_mtime, s_wtime and
 // their high bytes, ext4.h).
@@ -405,17 +482,14 @@ std::uint64_t resize_disk(const host::Host& host, const fs::path& raw, std::uint
   if (!table.partitions.empty() && root.partition > 4 && table.label == "dos")
     throw base::Error("the root file system is on a logical partition, which cannot change size");
 
-  // resize2fs knows "?offset=", but then cuts the file as if the file system began at 0: so the partition is
-  // worked on in a file of its own.
-  fs::path part = raw;
-  part += ".part";
-  const base::ScopeExit drop([&part] {
-    std::error_code ignored;
-    fs::remove(part, ignored);
-  });
-  fs::remove(part);
-  copy_range(raw, root.start, part, 0, root.size);
-  truncate_to(part, root.size);
+  std::string dump;
+  if (root.partition != 0) {
+    Command command{"sfdisk", "--dump", raw.string()};
+    command.purpose = "reading the partition table of '" + raw.string() + "'";
+    dump = host::require(*host.runner, command).out;
+  }
+  PartitionFile file(raw, root.start, root.size);
+  const fs::path& part = file.path();
   const auto time = its_own_time(part);
   check_ext4(host, part, time);
   const Geometry geometry = geometry_of(host, part);
@@ -433,24 +507,14 @@ std::uint64_t resize_disk(const host::Host& host, const fs::path& raw, std::uint
   const std::uint64_t new_size = target - tail - root.start;
   const std::uint64_t blocks = new_size / geometry.block;
   if (blocks != geometry.blocks) {
+    truncate_to(part, root.size);  // what was behind it on the disk becomes no part of it
     if (new_size > root.size) truncate_to(part, new_size);
     Command command{"resize2fs", part.string(), std::to_string(blocks)};
     command.env.insert(time.begin(), time.end());
     command.purpose = "resizing the root file system";
     host::require(*host.runner, command);
   }
-  truncate_to(part, new_size);
-
-  std::string dump;
-  if (root.partition != 0) {
-    Command command{"sfdisk", "--dump", raw.string()};
-    command.purpose = "reading the partition table of '" + raw.string() + "'";
-    dump = host::require(*host.runner, command).out;
-  }
-  // Cutting first makes a hole of all that was the root partition; then it grows to its new end.
-  truncate_to(raw, root.start);
-  truncate_to(raw, target);
-  copy_range(part, 0, raw, root.start, new_size);
+  file.put_back(new_size, target);
   if (root.partition != 0) rewrite_table(host, raw, root, new_size, dump);
   return target;
 }

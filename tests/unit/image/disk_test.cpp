@@ -13,6 +13,7 @@
 #include "base/error.hpp"
 #include "fakes/host.hpp"
 #include "host/atomic_file.hpp"
+#include "host/temp_dir.hpp"
 
 namespace kiln::image {
 namespace {
@@ -352,6 +353,17 @@ TEST_F(RealDisk, the_same_disk_is_fitted_to_the_same_bytes_at_another_time) {
   std::this_thread::sleep_for(std::chrono::milliseconds(1100));  // the clock of file systems counts seconds
   resize_disk(host_, other, 200 * mib);
   EXPECT_EQ(base::sha256_file(disk), base::sha256_file(other));
+}
+
+TEST_F(RealDisk, where_nothing_can_be_shifted_it_is_copied_to_the_same_bytes) {
+  const host::TempDir memory("/dev/shm");  // tmpfs takes nothing off the front of a file
+  const auto disk = make("gpt");
+  const auto other = memory.path() / "other";
+  std::filesystem::copy_file(disk, other);
+  resize_disk(host_, disk, 200 * mib);
+  resize_disk(host_, other, 200 * mib);
+  EXPECT_EQ(base::sha256_file(disk), base::sha256_file(other));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(memory.path()), {}), 1) << "a part is left";
 }
 
 TEST_F(RealDisk, a_size_below_the_content_is_refused_with_both_sizes_and_nothing_changes) {
