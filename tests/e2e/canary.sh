@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What a build is told in confidence is found nowhere in what it leaves: not in layers, exported disk, saved memory, logs,
-# events, report or evidence; neither plain nor base64, URL-encoded or packed.
+# events, report or evidence; neither plain nor encoded or packed. An environment is in its package alone, and in the disk that
+# it is embedded in; an image that is booted with one leaves nothing of it behind.
 # label: guest
 # needs: salt
 # timeout: 1500
@@ -11,6 +12,7 @@ random() { od -An -N12 -tx1 /dev/urandom | tr -d ' \n'; }
 environment=canary+$(random)/$(random)     # in kiln's environment
 password=canary+$(random)/$(random)        # a proxy's, in the environment too
 private=canary+$(random)/$(random)         # in a file that only root may read, which a state writes
+confided=canary$(random)$(random)          # in an environment
 # found SECRET... -- FILE...: one is there, in whatever form; where is printed.
 found() {
   local status=0
@@ -115,7 +117,13 @@ steps:
   - id: small
     packages: {install: [jq]}
   - salt_highstate: {tree: $work/states}
+  - env_package: {files: [$work/confided.yml], embed: true}
 END
+echo "appliance: {git: {branch: $confided}}" >"$work/extra.yml"
+"$(dirname "$KILN")/kiln-env" create --extra "$work/extra.yml" ecs.example.org "$work/confided.yml" >"$work/out" 2>"$work/err" ||
+  fail "no environment"
+key=$(sed -n "s/^ *SECRET_KEY = '\(.*\)'/\1/p" "$work/confided.yml")
+[ -n "$key" ] || fail "the environment has no secret"
 mkdir -p "$work/breaks/etc"
 touch "$work/breaks/etc/breaks"
 sed "s|^  - salt_highstate|  - overlay: {tree: $work/breaks}\n&|" "$work/canary.yml" >"$work/canary-breaks.yml"
@@ -127,6 +135,12 @@ expect_status 0
 [ -s "$work/fetched" ] || fail "nothing was fetched through the proxy"
 mv "$work/out" "$work/told"
 mv "$work/err" "$work/told-err"
+grep -q 'has every secret of ecs.example.org in it' "$work/told-err" || fail "nothing warns of the disk with an environment"
+mv "$work/built/env" "$work/packed"
+# The image takes the environment as its user-data: cloud-init has the very same.
+kiln boot "$work/built/canary.qcow2" --env "$work/confided.yml" -- cat /var/lib/cloud/instance/user-data.txt
+expect_status 0
+cmp "$work/out" "$work/confided.yml" || fail "the booted image was given something else"
 http_proxy=$proxy kiln build "$work/canary-breaks.yml" --no-boot --output "$work/broken" --events "$work/events-broken"
 expect_status 1
 says "this breaks"
@@ -140,6 +154,15 @@ for what in image.qcow2 memory.zst canary.qcow2 report.html salt.json info.json 
 done
 cd "$work"
 ! found "$environment" "$password" -- "${all[@]}" || fail "what stood in the environment, or a proxy's password, is left"
+! found "$confided" "$key" -- "${all[@]}" || fail "an environment is left"
+(
+  cd "$work/packed/ecs.example.org"
+  for file in confided.yml.pdf env-cidata.iso canary.qcow2; do
+    [ "$(stat -c %a "$file")" = 600 ] || fail "others may read $file"
+    found "$confided" -- "$file" >/dev/null || fail "the environment is not in $file"
+  done
+  [ "$(stat -c %a .)" = 700 ] || fail "others may look into the folder of the packages"
+)
 # The disks hold what the state says, and where it says it; nothing else does.
 found "$private" -- built/canary.qcow2 >/dev/null || fail "the state did not write it"
 mapfile -t told < <(printf '%s\n' "${all[@]}" | grep -v '\.qcow2$')

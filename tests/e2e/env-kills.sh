@@ -61,18 +61,50 @@ found() {
 }
 
 canary=canary$(printf '%s' "$seed" | sha256sum | cut -c 1-32)
-# What stands in an environment, and keys as OpenSSL and GnuPG write them.
-secrets=("$canary" "PRIVATE KEY-----" "(private-key" "11:private-key" "SECRET_KEY = '")
+export HOME=$work/home TMPDIR=$work/home GNUPGHOME=$work/keyring LC_ALL=C.UTF-8
+mkdir -m 0700 "$HOME" "$GNUPGHOME"
+gpg --batch --quiet --passphrase '' --quick-gen-key safe@example.org default default never 2>"$work/err"
+# Made before there is a disk on which it would be found.
+given=$work/given
+mkdir -m 0700 "$given"
+printf 'appliance: {git: {branch: %s}}\n' "$canary" >"$given/extra.yml"
+gpg --armor --export >"$given/gpgkeys.txt"
+echo safe@example.org >"$given/emailto.txt"
+"$KILN_ENV" create --extra "$given/extra.yml" ecs.example.org "$given/env.yml" >"$work/log"
+cp "$given"/{env.yml,gpgkeys.txt} "$HOME/"
+"$KILN_ENV" package "$HOME/env.yml" >"$work/log"
+mv "$HOME"/env.yml.pdf "$given/"
+mv "$HOME"/*.gpg "$given/env.tar.gz.gpg"
+pdftoppm -r 150 -gray -png -f 2 -l 3 "$given/env.yml.pdf" "$given/page" 2>"$work/err"
+rm -r "$HOME"
 
-# The search finds what was deleted.
-new_disk
-head -c 5000 /dev/urandom >"$disk/before"
-printf 'x%s' "$canary" | gzip -c >"$disk/planted"
-printf 'appliance: %s' "$canary" >"$disk/planted-too"
-rm "$disk"/planted*
-found "$canary" -- image >"$work/where" || fail "the search does not find what was deleted"
-[ "$(wc -l <"$work/where")" = 2 ] || fail "the search finds one form only of what was deleted: $(cat "$work/where")"
-umount "$disk"
+# What stands in an environment, and keys as OpenSSL and GnuPG write them; how pages and pictures of them begin: a QR code
+# is nothing that could be looked for.
+secrets=("$canary" "PRIVATE KEY-----" "(private-key" "11:private-key" "SECRET_KEY = '" "%PDF-1." IHDR JFIF "1241 1754" "2481 3508")
+mapfile -t -O "${#secrets[@]}" secrets < <(grep -E "^ *SECRET_KEY = |^ *REGISTRATION_SECRET = " "$given/env.yml" | cut -d "'" -f 2)
+# What a line of each key holds, as bytes: DER and OpenPGP's numbers have no header of their own.
+dkim=$(grep -A 5 'BEGIN RSA' "$given/env.yml" | tail -n 1 | tr -d ' ')
+openpgp=$(grep -A 9 'BEGIN PGP PRIVATE' "$given/env.yml" | sed -n 10p | tr -d ' ')
+for line in "$dkim" "$openpgp"; do
+  [ "${#line}" = 64 ] || fail "no line of a key: '$line'"
+  secrets+=("$line" "hex:$(printf '%s' "$line" | base64 -d | od -An -v -tx1 | tr -d ' \n')")
+done
+
+# The search finds what was deleted, in each form.
+planted() { # WHAT SECRET, from standard input
+  new_disk
+  cat >"$disk/planted"
+  rm "$disk/planted"
+  sync -f "$disk"
+  found "$2" -- image >"$work/where" || fail "the search does not find $1 that was deleted"
+  umount "$disk"
+}
+printf 'appliance: %s' "$canary" | planted "a text" "$canary"
+printf 'x%s' "$canary" | gzip -c | planted "something packed" "$canary"
+planted "a printed page" "$canary" <"$given/env.yml.pdf"
+printf 'xy%s' "$canary" | base32 -w 0 | planted "what a code holds" "$canary"
+{ echo key && base64 -d <<<"$dkim"; } | planted "a key's bytes" "${secrets[-3]}"
+planted "a picture" IHDR <"$given/page-2.png"
 new_disk
 
 mount -t tmpfs -o mode=0700 outputs "$out"
@@ -85,43 +117,48 @@ for place in /tmp /var/tmp /dev/shm /run; do
 done
 if touch "$here/writable" 2>/dev/null; then fail "the rest of the disk is not read-only"; fi
 
-export HOME=$disk/home TMPDIR=$disk GNUPGHOME=$work/keyring LC_ALL=C.UTF-8
-mkdir -m 0700 "$GNUPGHOME"
-gpg --batch --quiet --passphrase '' --quick-gen-key safe@example.org default default never 2>"$work/err"
-# Kept away from the disk, which it would be found on.
-mkdir -m 0700 "$work/given"
-printf 'appliance: {git: {branch: %s}}\n' "$canary" >"$work/given/extra.yml"
-gpg --armor --export >"$work/given/gpgkeys.txt"
-"$KILN_ENV" create --extra "$work/given/extra.yml" ecs.example.org "$work/given/env.yml" >"$work/log"
-cp "$work/given"/{env.yml,gpgkeys.txt} "$out/"
-"$KILN_ENV" package "$out/env.yml" >"$work/log"
-mv "$out"/env.yml.pdf "$work/given/"
-mv "$out"/*.gpg "$work/given/env.tar.gz.gpg"
-mapfile -t -O "${#secrets[@]}" secrets < <(grep -E "^ *SECRET_KEY = |^ *REGISTRATION_SECRET = " "$work/given/env.yml" | cut -d "'" -f 2)
-secrets+=("$(grep -A 5 'BEGIN RSA' "$work/given/env.yml" | tail -n 1 | tr -d ' ')")
+export HOME=$disk/home TMPDIR=$disk
+# The server that takes the mail; what it was told it forgets.
+/usr/bin/python3 -W ignore - >"$work/port" <<'END' &
+import asyncore, smtpd
+class Server(smtpd.SMTPServer):
+    def process_message(self, *message, **options):
+        pass
+print(Server(("127.0.0.1", 0), None, data_size_limit=0).socket.getsockname()[1], flush=True)
+asyncore.loop()
+END
+server=$!
+until [ -s "$work/port" ]; do kill -0 "$server" || fail "the mail server ended"; sleep 0.1; done
 
 # prepare DEED: the outputs as they are before it; sets $words.
 prepare() {
   find "$out" -mindepth 1 -delete
   case $1 in
-    create) words=(create --extra "$work/given/extra.yml" ecs.example.org "$out/env.yml") ;;
+    create) words=(create --extra "$given/extra.yml" ecs.example.org "$out/env.yml") ;;
     force)
-      words=(create --force --extra "$work/given/extra.yml" ecs.example.org "$out/env.yml")
-      cp "$work/given/env.yml" "$out/"
+      words=(create --force --extra "$given/extra.yml" ecs.example.org "$out/env.yml")
+      cp "$given/env.yml" "$out/"
       ;;
     package | again)
       words=(package "$out/env.yml")
-      cp -p "$work/given/env.yml" "$work/given/gpgkeys.txt" "$out/"
-      [ "$1" = package ] || install -m 0600 "$work/given/env.yml.pdf" "$out/"
+      cp -p "$given/env.yml" "$given/gpgkeys.txt" "$out/"
+      [ "$1" = package ] || install -m 0600 "$given/env.yml.pdf" "$out/"
       ;;
-    pdf) words=(recover -o "$out/env.yml" "$work/given/env.yml.pdf") ;;
+    mail)
+      words=(package --smtp "smtp://127.0.0.1:$(cat "$work/port")" "$out/env.yml")
+      cp -p "$given/env.yml" "$given/gpgkeys.txt" "$given/emailto.txt" "$out/"
+      ;;
+    update) words=(update --active "$out/active-env.yml") ;;
+    scans) words=(recover -o "$out/env.yml" "$given"/page-*.png) ;;
+    pdf) words=(recover -o "$out/env.yml" "$given/env.yml.pdf") ;;
     tarball)
-      words=(recover --force -o "$out/env.yml" "$work/given/env.tar.gz.gpg")
-      cp "$work/given/env.yml" "$out/"
+      words=(recover --force -o "$out/env.yml" "$given/env.tar.gz.gpg")
+      cp "$given/env.yml" "$out/"
       ;;
   esac
 }
-deeds=(create force package again pdf tarball)
+export ENV_YML=$given/env.yml # for `update`
+deeds=(create force package again mail update pdf scans tarball)
 calls=execve,clone,clone3,vfork,openat,read,write,pread64,pwrite64,lseek,newfstatat,fchmod,fsync,flock,linkat,rename,renameat,renameat2
 calls+=,unlink,unlinkat,mkdir,mkdirat,rmdir,close,mmap,ftruncate,memfd_create,connect,sendto,wait4,exit_group
 
@@ -177,18 +214,19 @@ no_secret_left() {
   for file in "$out"/* "$out"/.[!.]*; do
     [ -e "$file" ] || continue
     case ${file##*/} in
-      gpgkeys.txt) continue ;;
-      env.yml | env.yml.pdf | env-cidata.iso | ecs.example.org.env.*.tar.gz.gpg) ;;
-      .env.yml.kiln-part | .env.yml.pdf.kiln-part | .env-cidata.iso.kiln-part | .ecs.example.org.env.*.tar.gz.gpg.kiln-part)
+      gpgkeys.txt | emailto.txt) continue ;;
+      env.yml | active-env.yml | env.yml.pdf | env-cidata.iso | ecs.example.org.env.*.tar.gz.gpg) ;;
+      .env.yml.kiln-part | .env.yml.pdf.kiln-part | .env-cidata.iso.kiln-part | .active-env.yml.kiln-part | .ecs.example.org.env.*.tar.gz.gpg.kiln-part)
         parts=$((parts + 1))
         ;;
       *) fail "$1: left beside the outputs: $file" ;;
     esac
     [ "$(stat -c %a "$file")" = 600 ] || fail "$1: others may read $file"
   done
-  [ ! -e "$out/env.yml" ] || cmp -s "$out/env.yml" "$work/given/env.yml" ||
+  [ ! -e "$out/active-env.yml" ] || cmp -s "$out/active-env.yml" "$given/env.yml" || fail "$1: active-env.yml is no whole one"
+  [ ! -e "$out/env.yml" ] || cmp -s "$out/env.yml" "$given/env.yml" ||
     "$KILN_ENV" check "$out/env.yml" >"$work/log" 2>&1 || fail "$1: env.yml is neither the old nor a new one"
-  case $deed in force | package | again | tarball) [ -e "$out/env.yml" ] || fail "$1: env.yml is gone" ;; esac
+  case $deed in force | package | again | mail | tarball) [ -e "$out/env.yml" ] || fail "$1: env.yml is gone" ;; esac
 }
 
 struck=0 whole=0 parts=0 begin=$SECONDS
@@ -210,11 +248,13 @@ for ((round = 0; round < kills; ++round)); do
   struck=$((struck + 1))
   [ "$status" != 137 ] || whole=$((whole + 1))
   if [ "$parts" != "$before" ]; then # the next run removes it
-    case $deed in create | pdf) words=("${words[0]}" --force "${words[@]:1}") ;; esac
+    case $deed in create | pdf | scans) words=("${words[0]}" --force "${words[@]:1}") ;; esac
     "$KILN_ENV" "${words[@]}" >"$work/log" 2>"$work/err" || fail "$where: the next run: $(cat "$work/err")"
     [ -z "$(find "$out" -name '*.kiln-part')" ] || fail "$where: the next run leaves $(find "$out" -name '*.kiln-part')"
   fi
 done
+kill "$server"
+wait "$server" 2>/dev/null || true
 [ -z "$(alive)" ] || fail "alive at the end: $(for pid in $(alive); do tr '\0' ' ' <"/proc/$pid/cmdline"; done)"
 [ "$whole" -gt 0 ] || fail "none of $kills hit kiln-env itself"
 echo "$struck killed, $whole of them kiln-env itself, the others what it had started; $parts parts left and removed by the next run;" \

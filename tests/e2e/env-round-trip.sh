@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# An environment is made, packed, printed, scanned askew and recovered; an image that is booted with the seed disk of what
-# came back activates the very same file.
-# label: guest
-# needs: minimal
-# timeout: 900
+# An environment is made, packed, printed, scanned askew and recovered; the appliance that is booted with the seed disk of what
+# came back lets in whom it names, and activates the very same file.
+# label: boot
+# needs: ecs
+# timeout: 1200
 . "$(dirname "$0")/common.inc"
 
-need_root "mounts the layer that it adds kiln-env to"
-own_store
 env=$(dirname "$KILN")/kiln-env
-"$env" create ecs.example.org "$work/made.yml" >"$work/out" 2>"$work/err" || fail "create"
+ssh-keygen -q -t ed25519 -N '' -f "$work/login"
+printf 'ssh_authorized_keys: ["%s"]\n' "$(cat "$work/login.pub")" >"$work/extra.yml"
+"$env" create --extra "$work/extra.yml" ecs.example.org "$work/made.yml" >"$work/out" 2>"$work/err" || fail "create"
 "$env" package "$work/made.yml" >"$work/out" 2>"$work/err" || fail "package"
 
 # A scanner at 150 dpi: grey, a paper that is not quite white, noise, and the first page a little turned.
@@ -52,44 +52,30 @@ mapfile -t scans < <(printf '%s\n' "$work"/page-*.png | sort -r)
 cmp "$work/made.yml" "$work/safe/env.yml" || fail "another file came back"
 "$env" package "$work/safe/env.yml" >"$work/out" 2>"$work/err" || fail "package of what came back"
 
-mkdir -p "$work/tree/etc/systemd/system" "$work/tree/srv"
-# Packed, for kiln refuses an overlay in which it sees a private key.
-gzip -c "$work/safe/env-cidata.iso" >"$work/tree/srv/seed.iso.gz"
-cat >"$work/tree/etc/systemd/system/env.service" <<'END'
-[Unit]
-Description=Reads the environment
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/local/sbin/env-update.sh
-
-[Install]
-WantedBy=multi-user.target
-END
-cat >"$work/environed.yml" <<END
-description: with an environment
-extends: $top/profiles/minimal.yml
-steps:
-  - kiln_env:
-  - id: reads-env
-    overlay: {tree: $work/tree}
-  - id: enables-it
-    systemd_units: {enable: [env.service]}
-END
-kiln build "$work/environed.yml" --no-boot --output "$work/built"
-expect_status 0
-# shellcheck disable=SC2016 # expanded in the guest
-kiln boot "$work/built/environed.qcow2" --env "$work/safe/env-cidata.iso" -- sh -c \
-  'set -e
-  gunzip -c /srv/seed.iso.gz >/run/seed.iso
-  # The kernel reads the seed disk as cloud-init has it mount it; kiln boots with one that has its own login as well.
-  [ "$(blkid -o value -s LABEL /run/seed.iso)" = cidata ]
-  mount -o loop,ro /run/seed.iso /mnt
-  cmp /mnt/user-data /run/active-env.yml >&2
-  test -s /mnt/meta-data
-  systemctl is-active --quiet env.service && stat -c %a:%u /run/active-env.yml >&2 && cat /run/active-env.yml'
-expect_status 0
-says '^600:0$'
-cmp "$work/made.yml" "$work/out" || fail "another environment is active"
-leaves_nothing 5
+# The appliance with the seed disk as it is, in QEMU as anybody starts it.
+image=$kept/ecs-bookworm/ecs-bookworm.qcow2
+qemu-img create -q -f qcow2 -b "$image" -F qcow2 "$work/disk.qcow2"
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+qemu-system-x86_64 -cpu max -m 2G -smp 2 -display none -monitor none -serial "file:$work/console" \
+  -drive "file=$work/disk.qcow2,if=virtio,cache=unsafe" -drive "file=$work/safe/env-cidata.iso,if=virtio,format=raw,readonly=on" \
+  -nic "user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:$port-:22" 2>"$work/err" &
+qemu=$!
+inside() {
+  ssh -i "$work/login" -p "$port" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
+    -o LogLevel=ERROR -o ConnectTimeout=20 root@127.0.0.1 "$@"
+}
+logged_in() {
+  kill -0 "$qemu" 2>/dev/null || fail "QEMU ended: $(tail -n 30 "$work/console")"
+  inside true 2>"$work/err"
+}
+wait_for 600 "a login with the key of the environment" logged_in
+inside cloud-init status --wait >"$work/out" 2>"$work/err" || fail "cloud-init: $(tail -n 30 "$work/console")"
+[ "$(inside cloud-id)" = nocloud ] || fail "cloud-init has it from elsewhere"
+[ "$(inside hostname)" = ecs ] || fail "the machine is called $(inside hostname)"
+inside env-update.sh >"$work/out" 2>"$work/err" || fail "env-update.sh"
+says '^/run/active-env.yml: from .*cidata'
+[ "$(inside stat -c %a:%u /run/active-env.yml)" = 600:0 ] || fail "others may read the active environment"
+inside cat /run/active-env.yml >"$work/active"
+cmp "$work/made.yml" "$work/active" || fail "another environment is active"
+inside systemctl poweroff || true
+wait_for 120 "the end of the machine" sh -c "! kill -0 $qemu 2>/dev/null"

@@ -3,9 +3,12 @@
 
 Usage: find-canary.py SECRET... -- FILE...
 
-Prints one line for each file in which one is found: plain, base64 (at each of three offsets, also URL-safe), URL-encoded, or any
-of these in a gzip member. Files are read as they are; of a zstd file what it unpacks to is read as well (of an initrd what comes
-before its plain end), of a qcow2 file without a backing file what it unpacks to. Exit status 3 when one is found, 0 when none is.
+A SECRET is text, or `hex:` and bytes in hexadecimal, of which the longest piece without a line feed is looked for.
+
+Prints one line for each file in which one is found: plain, base64 (at each of three offsets, also URL-safe), base32 (of five),
+hexadecimal, URL-encoded, as a PDF's page shows it (UTF-16 in hexadecimal), or any of these in a gzip member or in a packed stream
+of a PDF. Files are read as they are; of a zstd file what it unpacks to is read as well (of an initrd what comes before its plain
+end), of a qcow2 file without a backing file what it unpacks to. Exit status 3 when one is found, 0 when none is.
 """
 
 import base64
@@ -22,30 +25,48 @@ MEMBER_MOST = 16 << 20  # bytes of a gzip member that are looked at
 PIECE = 64 << 10
 
 
+def taken(word):
+    """The bytes that an argument stands for."""
+    if not word.startswith("hex:"):
+        return word.encode()
+    return max(bytes.fromhex(word.removeprefix("hex:")).split(b"\n"), key=len)
+
+
 def forms(secret):
-    found = {secret, urllib.parse.quote(secret, safe="").encode()}
+    as_hex = secret.hex().encode()
+    found = {secret, as_hex, as_hex.upper(), urllib.parse.quote(secret, safe="").encode()}
+    if secret.isascii():
+        found.add(secret.decode().encode("utf-16-be").hex().upper().encode())
     for shift in range(3):
         # What precedes and follows is not known: only characters that come of the secret alone.
         text = base64.b64encode(bytes(shift) + secret + bytes(2))[(shift * 8 + 5) // 6 : (shift + len(secret)) * 8 // 6]
         found |= {text, text.translate(bytes.maketrans(b"+/", b"-_"))}
+    for shift in range(5):
+        text = base64.b32encode(bytes(shift) + secret + bytes(4))[(shift * 8 + 4) // 5 : (shift + len(secret)) * 8 // 5]
+        found |= {text, text.lower()}
     return found
 
 
+def unpacked(data, begin, wbits):
+    """What the packed bytes that begin there unpack to, as far as they do."""
+    text = bytearray()
+    packed = zlib.decompressobj(wbits=wbits)
+    try:
+        while not packed.eof and len(text) < MEMBER_MOST and begin < len(data):
+            text += packed.decompress(data[begin : begin + PIECE])
+            begin += PIECE
+    except zlib.error:
+        pass  # no more of it, or only looked like one
+    return bytes(text)
+
+
 def members(data):
-    """What each gzip member that begins in `data` unpacks to."""
-    at = data.find(b"\x1f\x8b\x08")
-    while at >= 0:
-        unpacked = bytearray()
-        member = zlib.decompressobj(wbits=31)
-        begin = at
-        try:
-            while not member.eof and len(unpacked) < MEMBER_MOST and begin < len(data):
-                unpacked += member.decompress(data[begin : begin + PIECE])
-                begin += PIECE
-        except zlib.error:
-            pass  # no more of it, or only looked like one
-        yield bytes(unpacked)
-        at = data.find(b"\x1f\x8b\x08", at + 1)
+    """What each gzip member and each packed stream of a PDF that begins in `data` unpacks to."""
+    for head, skip, wbits in ((b"\x1f\x8b\x08", 0, 31), (b"stream\nx", 7, 15), (b"stream\r\nx", 8, 15)):
+        at = data.find(head)
+        while at >= 0:
+            yield unpacked(data, at + skip, wbits)
+            at = data.find(head, at + 1)
 
 
 def look_into(name, path, wanted, patterns):
@@ -56,11 +77,11 @@ def look_into(name, path, wanted, patterns):
     if found > 1:
         sys.exit(f"{path}: cannot be searched")
     if found == 0:
-        print(f"{name}: as it is, base64 or URL-encoded")
+        print(f"{name}: as it is or encoded")
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
         packed = any(text in member for member in members(data) for text in wanted)
     if packed:
-        print(f"{name}: in a gzip member")
+        print(f"{name}: packed")
     return found == 0 or packed
 
 
@@ -85,7 +106,7 @@ def main():
     words = sys.argv[1:]
     secrets = words[: words.index("--")]
     files = words[words.index("--") + 1 :]
-    wanted = set().union(*(forms(secret.encode()) for secret in secrets))
+    wanted = set().union(*(forms(taken(secret)) for secret in secrets))
     found = False
     with tempfile.TemporaryDirectory(dir=".") as folder:
         patterns = pathlib.Path(folder) / "patterns"

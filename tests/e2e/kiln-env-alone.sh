@@ -103,3 +103,11 @@ does /elsewhere/libexec/kiln-env check /tmp/env.yml
 does /elsewhere/libexec/flatyaml appliance /tmp/env.yml
 says '^APPLIANCE_DOMAIN=ecs.example.org$'
 du -sh "$root/elsewhere"
+
+# What is missing is said, and is a status of its own.
+rm "$root/elsewhere/libexec/gpg"
+alone /elsewhere/libexec/kiln-env check /tmp/env.yml
+expect_status 3
+says 'gpg is missing, without which OpenPGP keys cannot be read'
+alone /elsewhere/libexec/kiln-env package /tmp/env.yml
+expect_status 3
