@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+import env
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 KILN = TOP / "build/release/bin/kiln"
 WORK = TOP / "build/bench"
@@ -32,6 +34,12 @@ GOALS = {
 def said(*argv):
     """The first line that a command prints."""
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()[0].strip()
+
+
+def sha256(path):
+    """In pieces: what this program once held in memory is counted among what its children had."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def timed(name, argv, **options):
@@ -83,7 +91,7 @@ class Build:
 
 def write_profiles(base):
     """Copies of what is edited; four profiles that differ in their last overlay."""
-    digest = hashlib.sha256(base.read_bytes()).hexdigest()
+    digest = sha256(base)
     for folder in ("profiles", "overlays"):
         shutil.copytree(TOP / folder, WORK / folder)
     for one in ("one", "two", "three", "four"):
@@ -152,7 +160,7 @@ def run_packer(base, accel):
     )
     values = {
         "base": base,
-        "sha256": hashlib.sha256(base.read_bytes()).hexdigest(),
+        "sha256": sha256(base),
         "accelerator": accel,
         "seed": PACKER / "seed.iso",
         "key": key,
@@ -215,6 +223,7 @@ def measure(with_packer):
         "rows": rows,
         "steps": [{"id": step["id"], "seconds": step["seconds"]} for step in cold.builds[0]["steps"]],
         "proof": f"The proof, not in these figures: {verdict['seconds']:.0f} s, of them {verdict['boot_seconds']:.0f} s until it had booted.",
+        "paper": env.measure(),
         "where": f"{os.cpu_count()} cores, {accel.upper() if accel == 'kvm' else 'no KVM'}",
         "versions": [
             f"kiln {said('git', '-C', str(TOP), 'describe', '--always', '--dirty')}",
@@ -234,6 +243,7 @@ def table(result):
     steps = ", ".join(f"{step['id']} {step['seconds']:.1f}" for step in result["steps"])
     return "\n".join(
         [*lines, "", result["proof"], f"Steps from the base, in seconds: {steps}.", "",
+         env.table(result["paper"]),
          f"Measured {result['date']}: {result['where']}; {', '.join(result['versions'])}.", ""]
     )
 
