@@ -17,6 +17,7 @@
 #include "env/sources.hpp"
 #include "host/atomic_file.hpp"
 #include "host/temp_dir.hpp"
+#include "image/disk.hpp"
 #include "plan/plan.hpp"
 
 namespace kiln::cli {
@@ -132,6 +133,11 @@ int boot_once(const Invocation& call, stage::Observer& observer) {
         .hint(
             "kiln build makes an image of it and boots that; an image and its checks are `kiln boot IMAGE "
             "--profile PROFILE`");
+  if (!image::can_boot(image))
+    throw base::Error("is no disk image: of no format that kiln knows, and without a boot record",
+                      base::Exit::usage)
+        .at({image.string(), 0, 0})
+        .hint("kiln build makes one below ./out");
   const auto sha256 = base::sha256_file(image);
   auto want = wanted(call, image, sha256);
   if (!call.firmware.empty())

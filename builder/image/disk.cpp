@@ -100,6 +100,12 @@ DiskInfo disk_info(const host::Host& host, const fs::path& image) {
   return info;
 }
 
+bool can_boot(const fs::path& file) {
+  if (detect_format(file) != "raw") return true;
+  const std::string first = bytes_at(open_file(file, O_RDONLY), file, 0, sector);
+  return first.size() == sector && first.ends_with("\x55\xaa");
+}
+
 void require_self_contained(const DiskInfo& info, const std::string& name) {
   std::string why;
   if (info.format != "qcow2" && info.format != "raw")
@@ -290,9 +296,9 @@ void truncate_to(const fs::path& file, std::uint64_t size) {
   if (::truncate(file.c_str(), static_cast<off_t>(size)) != 0) throw host::io_error("resize", file, errno);
 }
 
-// Takes `bytes` off the front of a file or puts as many zeros there, without a copy of what is behind
-// (fallocate(2): FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE). False where the file system cannot: ext4
-// and XFS can, in whole blocks.
+// Takes `bytes` off the front of a file or puts as many zeros there, without a copy of what is behind, though
+// that is written to the disk first (fallocate(2): FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE). False
+// where the file system cannot: ext4 and XFS can, in whole blocks.
 bool shift_front(const fs::path& file, int how, std::uint64_t bytes) {
   if (bytes == 0) return true;
   const host::Fd fd = open_file(file, O_RDWR);
@@ -305,65 +311,60 @@ bool shift_front(const fs::path& file, int how, std::uint64_t bytes) {
 }
 
 // The root partition of a raw disk as a file of its own, for resize2fs: it knows "?offset=", but then cuts
-// the file as if the file system began at 0. Where it can be done the disk itself becomes that file and back,
-// for a copy is most of what an export would take.
+// the file as if the file system began at 0. Where it can be done the disk itself becomes that file and back:
+// two copies of a whole disk were most of what fitting it took.
 class PartitionFile {
  public:
-  PartitionFile(fs::path raw, std::uint64_t start, std::uint64_t size) : raw_(std::move(raw)), start_(start) {
+  explicit PartitionFile(fs::path raw) : raw_(std::move(raw)) {
     part_ += ".part";
     head_ += ".head";
-    fs::remove(part_);
-    fs::remove(head_);
-    copy_range(raw_, 0, head_, 0, start);
-    moved_ = shift_front(raw_, FALLOC_FL_COLLAPSE_RANGE, start);
-    if (moved_) {
-      fs::rename(raw_, part_);
-    } else {
-      copy_range(raw_, start, part_, 0, size);
-      truncate_to(part_, size);
-    }
+    remove();
   }
-  // The disk as it was, but for what e2fsck mended, unless put_back() was called.
-  ~PartitionFile() {
-    try {
-      if (moved_) restore();
-    } catch (const base::Error&) {  // an error is on its way already
-    }
-    std::error_code ignored;
-    fs::remove(part_, ignored);
-    fs::remove(head_, ignored);
-  }
+  ~PartitionFile() { remove(); }
   PartitionFile(const PartitionFile&) = delete;
   PartitionFile& operator=(const PartitionFile&) = delete;
 
   [[nodiscard]] const fs::path& path() const { return part_; }
 
+  // From now on the disk is gone until put_back().
+  void take_out(std::uint64_t start, std::uint64_t size) {
+    start_ = start;
+    copy_range(raw_, 0, head_, 0, start);
+    moved_ = shift_front(raw_, FALLOC_FL_COLLAPSE_RANGE, start);
+    if (moved_)
+      fs::rename(raw_, part_);
+    else
+      copy_range(raw_, start, part_, 0, size);
+    truncate_to(part_, size);
+  }
+
   // The partition, now of `size` bytes, in a disk of `disk` bytes; behind it are zeros.
   void put_back(std::uint64_t size, std::uint64_t disk) {
     truncate_to(part_, size);
-    if (moved_) {
-      restore();
+    if (moved_ && shift_front(part_, FALLOC_FL_INSERT_RANGE, start_)) {
+      copy_range(head_, 0, part_, 0, start_);
+      fs::rename(part_, raw_);
       truncate_to(raw_, disk);
       return;
     }
-    // Cutting first makes a hole of all that was the root partition; then it grows to its new end.
-    truncate_to(raw_, start_);
+    // Cutting first makes a hole of all that was the root partition.
+    if (!moved_) truncate_to(raw_, 0);
+    copy_range(head_, 0, raw_, 0, start_);
     truncate_to(raw_, disk);
     copy_range(part_, 0, raw_, start_, size);
   }
 
  private:
-  void restore() {
-    moved_ = false;
-    if (!shift_front(part_, FALLOC_FL_INSERT_RANGE, start_)) throw host::io_error("write", part_, EOPNOTSUPP);
-    copy_range(head_, 0, part_, 0, start_);
-    fs::rename(part_, raw_);
+  void remove() const {
+    std::error_code ignored;
+    fs::remove(part_, ignored);
+    fs::remove(head_, ignored);
   }
 
   fs::path raw_;
   fs::path part_ = raw_;
   fs::path head_ = raw_;  // what is before the partition
-  std::uint64_t start_;
+  std::uint64_t start_ = 0;
   bool moved_ = false;  // the disk itself is the partition now
 };
 
@@ -488,8 +489,9 @@ std::uint64_t resize_disk(const host::Host& host, const fs::path& raw, std::uint
     command.purpose = "reading the partition table of '" + raw.string() + "'";
     dump = host::require(*host.runner, command).out;
   }
-  PartitionFile file(raw, root.start, root.size);
+  PartitionFile file(raw);
   const fs::path& part = file.path();
+  file.take_out(root.start, root.size);
   const auto time = its_own_time(part);
   check_ext4(host, part, time);
   const Geometry geometry = geometry_of(host, part);
@@ -507,7 +509,6 @@ std::uint64_t resize_disk(const host::Host& host, const fs::path& raw, std::uint
   const std::uint64_t new_size = target - tail - root.start;
   const std::uint64_t blocks = new_size / geometry.block;
   if (blocks != geometry.blocks) {
-    truncate_to(part, root.size);  // what was behind it on the disk becomes no part of it
     if (new_size > root.size) truncate_to(part, new_size);
     Command command{"resize2fs", part.string(), std::to_string(blocks)};
     command.env.insert(time.begin(), time.end());

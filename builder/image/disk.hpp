@@ -97,13 +97,17 @@ void compose_disk(const host::Host& host, const Compose& what, const std::filesy
 // range, with the command that adds one.
 std::vector<std::string> as_mapped_root(const host::Host& host);
 
+// Whether `file` can be a disk that boots: of a format that says so, or raw with the bytes 55 AA at the end
+// of its first sector, as BIOS wants it and the protective record of a GPT has it (UEFI 2.10, 5.2.3).
+// qemu-img takes every file for a raw disk.
+bool can_boot(const std::filesystem::path& file);
 // Bytes a disk should have for a root file system that needs `used` bytes and begins at `start`: a quarter
 // more, at least 512 MiB more, and room for the table at the end; a multiple of 64 MiB.
 std::uint64_t roomy_size(std::uint64_t start, std::uint64_t used);
 // Shrinks (or grows) the root file system (ext4), its partition and the disk of a raw image to `size` bytes
 // in all, 0: roomy_size. The root partition must be the last on the disk. Returns the new size in bytes.
 // The same disk and size give the same bytes, whenever it is done. Throws base::Error when the content does
-// not fit, with both sizes.
+// not fit, with both sizes; after any error `raw` may be gone or no disk any more.
 std::uint64_t resize_disk(const host::Host& host, const std::filesystem::path& raw, std::uint64_t size);
 // What goes out: a raw copy of `image` at `raw`, resized as above. A root file system that is not ext4 keeps
 // its size when `size` is 0. `on_doing` is told what is being done. Returns what to say about it in a log.

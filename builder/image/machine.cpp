@@ -123,12 +123,17 @@ struct Machine::State {
   std::string trouble;  // of a paused machine
   bool full = false;    // the host's disk
   bool expects_stop = false;
-  int switches = 0;  // of the disk
+  bool expects_off = false;  // the guest was told to power off
+  int switches = 0;          // of the disk
   std::optional<host::Finished> ended;
   std::unique_ptr<host::Process> process;
   std::unique_ptr<Qmp> qmp;
 
   [[nodiscard]] fs::path log() const { return options.scratch / "qemu.log"; }
+
+  [[nodiscard]] bool is_off() const {
+    return expects_off && ended && ended->ok() && shutdown_reason == "guest-shutdown";
+  }
 
   void note_event(const Qmp::Event& event) {
     const auto data = nlohmann::json::parse(event.data, nullptr, false);
@@ -253,6 +258,7 @@ void Machine::watch(milliseconds patience) {
   if (const auto end = fresh.rfind('\n'); end != std::string::npos) own.scanned += end + 1;
 
   if (own.ended) {
+    if (own.is_off()) return;
     if (own.shutdown_reason == "guest-panic") throw error("the guest's kernel panicked");
     if (own.shutdown_reason == "guest-shutdown") throw error("the guest powered itself off");
     if (own.shutdown_reason == "guest-reset") throw error("the guest rebooted");
@@ -283,11 +289,10 @@ void Machine::watch(milliseconds patience) {
 void Machine::wait_off(std::chrono::seconds limit) {
   State& own = *state_;
   const double end = own.host.elapsed() + static_cast<double>(limit.count());
+  own.expects_off = true;
   for (;;) {
-    if (!own.ended) own.ended = own.process->wait(milliseconds(200));
-    while (auto event = own.qmp->next_event(milliseconds(0))) own.note_event(*event);
-    if (own.ended && own.ended->ok() && own.shutdown_reason == "guest-shutdown") return;
-    watch(milliseconds(0));  // throws for any other end
+    watch(milliseconds(200));  // throws for any other end
+    if (own.is_off()) return;
     if (own.host.elapsed() > end) {
       throw error(fmt::format("the guest did not shut down within {}",
                               base::human_seconds(static_cast<double>(limit.count()))));

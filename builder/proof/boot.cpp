@@ -260,20 +260,9 @@ class Proof {
          "virtio-net-pci,netdev=net,mac=52:54:00:70:72:66,romfile="});
   }
 
-  // qemu-img takes every file for a raw disk. One that boots, by BIOS or, as the protective record of a GPT
-  // (UEFI 2.10, 5.2.3), by UEFI, has these bytes at the end of its first sector.
-  void require_boot_record() const {
-    constexpr std::size_t sector = 512;
-    if (host::read_file(options_.image, sector).ends_with("\x55\xaa")) return;
-    throw Error("is no disk image: neither qcow2 nor a raw disk with a boot record", base::Exit::usage)
-        .at({options_.image.string(), 0, 0})
-        .hint("kiln build makes one below ./out");
-  }
-
   image::MachineOptions prepare() {
     const auto info = image::disk_info(host_, options_.image);
     if (!options_.layer) image::require_self_contained(info, fmt::format("'{}'", options_.image.string()));
-    if (info.format == "raw") require_boot_record();
     const auto overlay = options_.scratch / "proof.qcow2";
     const std::string image = fs::absolute(options_.image).string();
     std::error_code ignored;

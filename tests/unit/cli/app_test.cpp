@@ -22,6 +22,7 @@ using testing::Not;
 using testing::StartsWith;
 
 const std::string kMinimal = std::string(KILN_SOURCE_DIR) + "/profiles/minimal.yml";
+constexpr const char* kDisk = "QFI\xfb and no more";  // what begins as a qcow2 does
 
 class AppTest : public testing::Test {
  protected:
@@ -144,9 +145,11 @@ TEST_F(AppTest, AShellGivesNoResultsToBeKept) {
 }
 
 TEST_F(AppTest, AnEnvironmentIsForABootAndHasToBeThere) {
+  const host::TempDir dir;
+  const std::string image = (dir.path() / "a.qcow2").string();
+  std::ofstream(image) << kDisk;
   const auto boot = [&](const std::string& env, const std::string& more) {
-    return kiln_.run({"boot", std::string(KILN_SOURCE_DIR) + "/README.md", "--store", "/nonexistent/x",
-                      "--env", env, more});
+    return kiln_.run({"boot", image, "--store", "/nonexistent/x", "--env", env, more});
   };
   EXPECT_THAT(boot("/nonexistent/env.yml", "--settled").err, HasSubstr("leave out one of them"));
   for (const char* gone : {"/nonexistent/env.yml", "/nonexistent/env.iso"}) {
@@ -154,7 +157,6 @@ TEST_F(AppTest, AnEnvironmentIsForABootAndHasToBeThere) {
     EXPECT_EQ(said.status, 2) << gone;
     EXPECT_THAT(said.err, HasSubstr(gone));
   }
-  const host::TempDir dir;
   host::Member meta;
   meta.path = "meta-data";
   host::write_archive(dir.path() / "other.iso", host::Format::iso9660, {meta}, "cidata");
@@ -184,9 +186,16 @@ TEST_F(AppTest, WhatIsBehindTheTwoDashesIsTheCommands) {
   EXPECT_EQ(said.out, "") << "the command's --json is not kiln's";
 }
 
+TEST_F(AppTest, WhatIsNoDiskIsNotBooted) {
+  const Said said =
+      kiln_.run({"boot", std::string(KILN_SOURCE_DIR) + "/README.md", "--store", "/nonexistent/x"});
+  EXPECT_EQ(said.status, 2);
+  EXPECT_THAT(said.err, HasSubstr("README.md: is no disk image: of no format that kiln knows"));
+}
+
 TEST_F(AppTest, ChecksOfAnotherImageAreNotRun) {
   const host::TempDir dir;
-  std::ofstream(dir.path() / "a.qcow2") << "what was copied over it";
+  std::ofstream(dir.path() / "a.qcow2") << kDisk << "and what was copied over it";
   std::ofstream(dir.path() / "image.json")
       << R"({"proof": {}, "artifacts": [{"name": "a.qcow2", "sha256": "0123"}]})";
   const Said said =
@@ -199,8 +208,8 @@ TEST_F(AppTest, ChecksOfAnotherImageAreNotRun) {
 
 TEST_F(AppTest, AnImageJsonThatIsNotAsKilnWritesItIsNamed) {
   const host::TempDir dir;
-  std::ofstream(dir.path() / "a.qcow2") << "x";
-  const std::string sha256 = base::sha256("x");
+  std::ofstream(dir.path() / "a.qcow2") << kDisk;
+  const std::string sha256 = base::sha256(kDisk);
   const std::vector<std::pair<std::string, std::string>> wrong = {
       {R"({"proof": {}, "artifacts": [{"name": 5}]})", "it is not as kiln writes it: "},
       {R"({"proof": {}, "artifacts": [{"name": "a.qcow2", "sha256": []}]})", "it is not as kiln writes it: "},

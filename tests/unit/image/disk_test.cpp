@@ -6,7 +6,9 @@
 #include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <thread>
 
 #include "base/digest.hpp"
@@ -355,18 +357,62 @@ TEST_F(RealDisk, the_same_disk_is_fitted_to_the_same_bytes_at_another_time) {
   EXPECT_EQ(base::sha256_file(disk), base::sha256_file(other));
 }
 
-TEST_F(RealDisk, where_nothing_can_be_shifted_it_is_copied_to_the_same_bytes) {
+// Runs what it is given, and sees whether the disk is there while resize2fs resizes.
+class Watching : public host::Runner {
+ public:
+  Watching(std::shared_ptr<host::Runner> runner, std::filesystem::path disk)
+      : runner_(std::move(runner)), disk_(std::move(disk)) {}
+  host::Finished run(const host::Command& command, const host::OnOutput& on_output) override {
+    if (command.argv.at(0) == "resize2fs" && command.argv.at(1) != "-P")
+      there = std::filesystem::exists(disk_);
+    return runner_->run(command, on_output);
+  }
+  std::unique_ptr<host::Process> start(const host::Command& command) override {
+    return runner_->start(command);
+  }
+  std::optional<std::filesystem::path> find_program(const std::string& name) override {
+    return runner_->find_program(name);
+  }
+  std::optional<bool> there;
+
+ private:
+  std::shared_ptr<host::Runner> runner_;
+  std::filesystem::path disk_;
+};
+
+TEST_F(RealDisk, becomes_its_partition_on_ext4_and_gets_the_same_bytes_where_it_is_copied) {
   const host::TempDir memory("/dev/shm");  // tmpfs takes nothing off the front of a file
   const auto disk = make("gpt");
   const auto other = memory.path() / "other";
   std::filesystem::copy_file(disk, other);
+  struct statfs system{};
+  ASSERT_EQ(::statfs(disk.c_str(), &system), 0);
+  const auto system_runner = host_.runner;
+  const auto watching = std::make_shared<Watching>(system_runner, disk);
+  const auto watching_other = std::make_shared<Watching>(system_runner, other);
+  host_.runner = watching;
   resize_disk(host_, disk, 200 * mib);
+  host_.runner = watching_other;
   resize_disk(host_, other, 200 * mib);
   EXPECT_EQ(base::sha256_file(disk), base::sha256_file(other));
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(memory.path()), {}), 1) << "a part is left";
+  EXPECT_EQ(watching_other->there, true);
+  if (system.f_type == EXT4_SUPER_MAGIC) {
+    EXPECT_EQ(watching->there, false) << "the disk was copied";
+  }
 }
 
-TEST_F(RealDisk, a_size_below_the_content_is_refused_with_both_sizes_and_nothing_changes) {
+TEST_F(RealDisk, what_fails_on_the_way_leaves_no_part_of_it) {
+  const auto disk = make("gpt");
+  EXPECT_THROW(resize_disk(host_, disk, 30 * mib), base::Error);
+  std::vector<std::string> left;
+  for (const auto& item : std::filesystem::directory_iterator(disk.parent_path()))
+    if (item.path().filename().string().starts_with(disk.filename().string() + "."))
+      left.push_back(item.path().filename());
+  EXPECT_THAT(left, testing::IsEmpty());
+}
+
+TEST_F(RealDisk, a_size_below_the_content_is_refused_with_both_sizes) {
   const auto disk = make("gpt");
   try {
     resize_disk(host_, disk, 30 * mib);
@@ -375,7 +421,6 @@ TEST_F(RealDisk, a_size_below_the_content_is_refused_with_both_sizes_and_nothing
     EXPECT_THAT(error.what(), HasSubstr("30 MiB"));
     EXPECT_THAT(error.what(), HasSubstr("at least"));
   }
-  expect_sound(disk, 1 * gib);
 }
 
 TEST_F(RealDisk, a_partition_behind_the_root_is_refused) {
@@ -384,6 +429,15 @@ TEST_F(RealDisk, a_partition_behind_the_root_is_refused) {
   table.input = "label: gpt\nstart=16384, size=1638400\nstart=1800000, size=2048\n";
   host::require(*host_.runner, table);
   EXPECT_THROW(resize_disk(host_, disk, 0), base::Error);
+}
+
+TEST(Disk, one_that_boots_says_so_in_its_first_sector) {
+  fakes::TempTree tree;
+  EXPECT_FALSE(can_boot(tree.file("text", "# README\n")));
+  EXPECT_FALSE(can_boot(tree.file("long-text", std::string(2000, 'x'))));
+  EXPECT_FALSE(can_boot(tree.file("short", "\x55\xaa")));
+  EXPECT_TRUE(can_boot(tree.file("raw", std::string(510, '\0') + "\x55\xaa" + std::string(512, '\0'))));
+  EXPECT_TRUE(can_boot(tree.file("qcow2", "QFI\xfb")));
 }
 
 TEST(Compose, an_ordinary_user_works_as_root_of_a_user_namespace) {

@@ -148,7 +148,7 @@ class BootTest : public testing::Test {
     options_.scratch = folder_.path() / "scratch";
     options_.console = folder_.path() / "console.log";
     options_.screen = folder_.path() / "screen.png";
-    std::ofstream(options_.image) << std::string(510, '-') << "\x55\xaa";  // a boot record
+    std::ofstream(options_.image) << "a disk";
   }
 
   host::TempDir folder_;
