@@ -7,6 +7,8 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <pwd.h>
 #include <sys/file.h>
@@ -33,6 +35,7 @@ constexpr std::array kFolders = {"layers", "stages",   "artifacts", "keys",    "
                                  "blobs",  "packages", "failed",    "settled", "tmp"};
 constexpr std::size_t kKeptFailures = 20;
 constexpr std::size_t kKeptKeys = 20;
+constexpr std::size_t kKeptOutside = 200;  // published files that are known unread
 // Each takes some 200 MiB; what a developer goes back and forth between is few.
 constexpr std::size_t kKeptSettled = 4;
 
@@ -405,14 +408,26 @@ std::map<std::string, Store::Stamp> Store::read_stamps() const {
   return stamps;
 }
 
+// When the oldest of the files outside that are remembered last changed.
+std::int64_t Store::oldest_outside(const std::map<std::string, Stamp>& stamps) {
+  std::vector<std::int64_t> times;
+  for (const auto& [name, stamp] : stamps)
+    if (name.starts_with('/')) times.push_back(stamp.ctime);
+  if (times.size() <= kKeptOutside) return std::numeric_limits<std::int64_t>::min();
+  std::sort(times.begin(), times.end(), std::greater<>());
+  return times[kKeptOutside - 1];
+}
+
 // The caller holds the store's lock.
 void Store::keep_stamps(const std::map<std::string, Stamp>& stamps) {
   auto all = read_stamps();
   for (const auto& [name, stamp] : stamps) all[name] = stamp;
   json out = json::object();
   std::error_code ignored;
+  const std::int64_t oldest = oldest_outside(all);
   for (const auto& [name, stamp] : all) {
-    if (!fs::exists(root_ / name, ignored)) continue;
+    // Files outside are not looked for: they may lie where nobody answers.
+    if (name.starts_with('/') ? stamp.ctime < oldest : !fs::exists(root_ / name, ignored)) continue;
     out[name] = {stamp.inode, stamp.size, stamp.mtime, stamp.ctime, stamp.sha256};
   }
   host::write_file(root_ / "stamps.json", out.dump(1) + "\n", 0600);
@@ -450,14 +465,6 @@ bool Store::unchanged(const std::string& name, const std::string& sha256, std::u
 
 bool Store::has_content(const fs::path& file, const std::string& sha256, std::uint64_t size) {
   return unchanged(fs::absolute(file).lexically_normal().string(), sha256, size);
-}
-
-void Store::remember(const fs::path& file, const std::string& sha256) {
-  auto stamp = stamp_of(file);
-  if (!stamp || !writable_) return;
-  stamp->sha256 = sha256;
-  const auto lock = take_lock();
-  keep_stamps({{fs::absolute(file).lexically_normal().string(), *stamp}});
 }
 
 bool Store::intact(const Layer& layer) {

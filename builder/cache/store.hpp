@@ -208,11 +208,8 @@ class Store {
     return sha256 + "-" + firmware;
   }
   // Rule 6 for a file outside, such as a published one: true when it is there with this very content, which
-  // is read again only when inode, size, mtime or ctime have changed since it last was, or remember() was
-  // called.
+  // is read again only when inode, size, mtime or ctime have changed since it last was.
   bool has_content(const std::filesystem::path& file, const std::string& sha256, std::uint64_t size);
-  // `file` was written just now, with that content.
-  void remember(const std::filesystem::path& file, const std::string& sha256);
   // Moves or copies a failed step's evidence below failed/, keeps the newest 20, returns the folder.
   std::filesystem::path keep_failure(const std::string& name, const std::filesystem::path& evidence);
   [[nodiscard]] const std::filesystem::path& root() const { return root_; }
@@ -250,6 +247,7 @@ class Store {
   std::map<std::string, Stamp> read_stamps() const;
   // Digests a file that is not to change any more. Throws base::Error when it changes meanwhile.
   static Stamp digest(const std::filesystem::path& file);
+  static std::int64_t oldest_outside(const std::map<std::string, Stamp>& stamps);
   void keep_stamps(const std::map<std::string, Stamp>& stamps);
   // Renames what `entry` holds to `place`, relative to the root, where it takes the place of what is there;
   // its files are known by `stamps`. Returns where it is. The caller holds the store's lock.

@@ -102,6 +102,18 @@ void publish_reports(Publisher& publisher, const std::string& suite, const std::
     if (!used.contains(name)) publisher.retract(name);
 }
 
+// Read back at once: what a file system made of it is found out now, not when it is needed.
+void publish_whole(Session& session, Publisher& publisher, const fs::path& from, const std::string& name,
+                   const std::string& sha256) {
+  const fs::path there = publisher.file(from, name);
+  if (session.store.has_content(there, sha256, fs::file_size(from))) return;
+  throw base::Error("what was written there is read back otherwise")
+      .at({there.string(), 0, 0})
+      .hint(
+          "the file system or its disk is damaged, or somebody changed the file: look at it, then build "
+          "again");
+}
+
 }  // namespace
 
 void publish(Session& session, BuildReport& report, const std::vector<Made>& made,
@@ -141,7 +153,7 @@ void publish(Session& session, BuildReport& report, const std::vector<Made>& mad
       if (file.secret)
         publisher.secret(file.from, file.name);
       else
-        session.store.remember(publisher.file(file.from, file.name), file.sha256);
+        publish_whole(session, publisher, file.from, file.name, file.sha256);
     }
     report.artifacts.push_back(publisher.folder() / file.name);
   }

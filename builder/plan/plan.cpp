@@ -45,92 +45,104 @@ std::string place_of(const PlannedStep& other, const PlannedStep& step) {
   return extended(other, step) ? other.where.text() : fmt::format("line {}", other.where.line);
 }
 
-void check_bases(const Plan& plan, bool complete, std::vector<Error>& errors) {
-  const PlannedStep* base = nullptr;
-  for (const PlannedStep& step : plan.steps) {
-    if (step.type->kind != Kind::base) continue;
-    if (base == nullptr) {
-      base = &step;
-    } else if (complete || !extended(*base, step)) {
-      errors.push_back(wrong(step.where, fmt::format("{}: a second base, after '{}' in {}", step.id, base->id,
-                                                     place_of(*base, step)))
-                           .hint("an image has one base; to replace an extended one give this step its id"));
-    }
-  }
-  if (base == nullptr) {
-    if (!complete) return;
-    errors.push_back(wrong(plan.profile.steps_where, "no base stage")
-                         .hint("begin 'steps:' with one, such as base_debian"));
-  } else if (plan.steps.front().type->kind != Kind::base) {
-    errors.push_back(wrong(base->where, fmt::format("{}: a base has to be the first step", base->id))
-                         .hint(fmt::format("move it before '{}'", plan.steps.front().id)));
-  }
-}
-
 // What to do about it: one of an extended profile can be replaced.
 std::string way_out(const PlannedStep& other, const PlannedStep& step, std::string_view in_one_file) {
   return extended(other, step) ? fmt::format("to take its place, say 'id: {}'", other.id)
                                : std::string(in_one_file);
 }
 
-// Artifacts are called after the profile: of two with one ending the second would replace the first.
-void check_artifacts(const Plan& plan, bool complete, std::vector<Error>& errors) {
-  std::map<std::string, const PlannedStep*> first;
-  for (const PlannedStep& step : plan.steps) {
-    if (step.type->kind != Kind::artifact || !step.stage || step.stage->ending().empty()) continue;
-    const auto [there, fresh] = first.emplace(step.stage->ending(), &step);
-    const PlannedStep& other = *there->second;
-    if (fresh || (!complete && extended(other, step))) continue;
-    errors.push_back(
-        wrong(step.where,
-              fmt::format("{}: writes the same file as '{}' in {}", step.id, other.id, place_of(other, step)))
-            .hint(way_out(
-                other, step,
-                "keep one of them; another image of this kind is a profile of its own, by 'extends:'")));
+using Steps = std::vector<const PlannedStep*>;
+
+void check_bases(const Steps& steps, std::vector<Error>& errors) {
+  const PlannedStep* base = nullptr;
+  for (const PlannedStep* step : steps) {
+    if (step->type->kind != Kind::base) continue;
+    if (base == nullptr) {
+      base = step;
+    } else {
+      errors.push_back(wrong(step->where, fmt::format("{}: a second base, after '{}' in {}", step->id,
+                                                      base->id, place_of(*base, *step)))
+                           .hint("an image has one base; to replace an extended one give this step its id"));
+    }
+  }
+  if (base != nullptr && steps.front()->type->kind != Kind::base) {
+    errors.push_back(wrong(base->where, fmt::format("{}: a base has to be the first step", base->id))
+                         .hint(fmt::format("move it before '{}'", steps.front()->id)));
   }
 }
 
-// `complete`: every step was read and its stage is known. Any other could be the base or the sealing that
-// seems to be missing, or take the place of a step of the extended profile.
-void check_order(const Plan& plan, bool complete, std::vector<Error>& errors) {
-  check_bases(plan, complete, errors);
-  check_artifacts(plan, complete, errors);
+// Artifacts are called after the profile: of two with one ending the second would replace the first.
+void check_artifacts(const Steps& steps, std::vector<Error>& errors) {
+  std::map<std::string, const PlannedStep*> first;
+  for (const PlannedStep* step : steps) {
+    if (step->type->kind != Kind::artifact || !step->stage || step->stage->ending().empty()) continue;
+    const auto [there, fresh] = first.emplace(step->stage->ending(), step);
+    if (fresh) continue;
+    const PlannedStep& other = *there->second;
+    errors.push_back(wrong(step->where, fmt::format("{}: writes the same file as '{}' in {}", step->id,
+                                                    other.id, place_of(other, *step)))
+                         .hint(way_out(other, *step,
+                                       "keep one of them; another image of this kind is a profile of its "
+                                       "own, by 'extends:'")));
+  }
+}
+
+// Of steps in their order: what stands where it cannot.
+void check_order(const Steps& steps, std::vector<Error>& errors) {
+  check_bases(steps, errors);
+  check_artifacts(steps, errors);
   const PlannedStep* artifact = nullptr;
   const PlannedStep* seal = nullptr;
-  for (const PlannedStep& step : plan.steps) {
-    const auto counts = [&](const PlannedStep* other) {
-      return other != nullptr && (complete || !extended(*other, step));
-    };
-    if (step.type->kind == Kind::artifact) {
-      if (artifact == nullptr) artifact = &step;
+  for (const PlannedStep* step : steps) {
+    if (step->type->kind == Kind::artifact) {
+      if (artifact == nullptr) artifact = step;
       continue;
     }
-    if (counts(artifact) && step.type->kind == Kind::image) {
+    if (artifact != nullptr && step->type->kind == Kind::image) {
       errors.push_back(
-          wrong(step.where, fmt::format("{}: changes the image after '{}' in line {} has read it", step.id,
-                                        artifact->id, artifact->where.line))
+          wrong(step->where, fmt::format("{}: changes the image after '{}' in line {} has read it", step->id,
+                                         artifact->id, artifact->where.line))
               .hint(fmt::format("move it before '{}'", artifact->id)));
-    } else if (counts(seal) && step.type->name == kSeal) {
-      errors.push_back(wrong(step.where, fmt::format("{}: the image is sealed already by '{}' in {}", step.id,
-                                                     seal->id, place_of(*seal, step)))
-                           .hint(way_out(*seal, step, "keep one of them")));
-    } else if (counts(seal)) {
+    } else if (seal != nullptr && step->type->name == kSeal) {
+      errors.push_back(wrong(step->where, fmt::format("{}: the image is sealed already by '{}' in {}",
+                                                      step->id, seal->id, place_of(*seal, *step)))
+                           .hint(way_out(*seal, *step, "keep one of them")));
+    } else if (seal != nullptr) {
       errors.push_back(
-          wrong(step.where, fmt::format("{}: comes after '{}' in line {}, which has to be the last to "
-                                        "change the image",
-                                        step.id, seal->id, seal->where.line))
+          wrong(step->where, fmt::format("{}: comes after '{}' in line {}, which has to be the last to "
+                                         "change the image",
+                                         step->id, seal->id, seal->where.line))
               .hint(fmt::format("move it before '{}'", seal->id)));
     }
-    if (step.type->name == kSeal) seal = &step;
+    if (step->type->name == kSeal) seal = step;
   }
-  if (seal != nullptr || !complete) return;
-  for (const PlannedStep& step : plan.steps) {
+}
+
+// What no step is there for.
+void check_missing(const Plan& plan, std::vector<Error>& errors) {
+  const auto& steps = plan.steps;
+  if (std::none_of(steps.begin(), steps.end(),
+                   [](const auto& step) { return step.type->kind == Kind::base; }))
+    errors.push_back(wrong(plan.profile.steps_where, "no base stage")
+                         .hint("begin 'steps:' with one, such as base_debian"));
+  if (std::any_of(steps.begin(), steps.end(), [](const auto& step) { return step.type->name == kSeal; }))
+    return;
+  for (const PlannedStep& step : steps) {
     if (step.type->kind == Kind::artifact && step.options.has("sealed") && step.options.flag("sealed")) {
       errors.push_back(wrong(step.options.where("sealed"),
                              fmt::format("{}: exports an image that no step sealed", step.id))
                            .hint("put '- seal:' before it, or say 'sealed: false'"));
     }
   }
+}
+
+// `complete`: every step was read and its stage is known. Any other could be what seems to be missing, or
+// take the place of a step of the extended profile, so that then only the steps of one file are compared.
+void check_steps(const Plan& plan, bool complete, std::vector<Error>& errors) {
+  std::map<std::string, Steps> by_file;
+  for (const PlannedStep& step : plan.steps) by_file[complete ? "" : step.where.file].push_back(&step);
+  for (const auto& [file, steps] : by_file) check_order(steps, errors);
+  if (complete) check_missing(plan, errors);
 }
 
 // Reads the options of one step and makes its stage; `planned.stage` stays empty when they are no good.
@@ -179,7 +191,7 @@ Plan make_plan(const profile::Profile& profile, const stage::StageSet& stages, s
     (step.appended ? appended : plan.steps).push_back(std::move(planned));
   }
   place_appended(plan.steps, std::move(appended));
-  if (!plan.steps.empty()) check_order(plan, complete, errors);
+  if (!plan.steps.empty()) check_steps(plan, complete, errors);
   return plan;
 }
 

@@ -83,6 +83,10 @@ class Reader {
                             .hint("write each item as '- ITEM', or [ITEM, ITEM]"));
       return {};
     }
+    if (option_.required && node.items().empty()) {
+      errors_.push_back(wrong(node.where(), fmt::format("{}: is empty", what_)).hint("list at least one"));
+      return {};
+    }
     std::vector<std::string> items;
     bool good = true;
     for (const Node& item : node.items()) {

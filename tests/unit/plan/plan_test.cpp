@@ -134,6 +134,18 @@ TEST_F(PlanTest, StepsAnExtendingProfileAppendsGoBeforeSealAndArtifacts) {
               ElementsAre("base_a", "change", "boots", "extra", "third", "seal", "export", "secret"));
 }
 
+TEST_F(PlanTest, BesideWhatIsNoStepOnlyStepsOfOneFileAreCompared) {
+  // What cannot be read might have taken the place of the extended base, and of the sealing.
+  desk_.write("parent.yml", "steps:\n  - base_a:\n  - seal:\n  - export:\n");
+  EXPECT_THAT(
+      desk_.mistakes("extends: parent.yml\nsteps:\n  - [no, step]\n  - base_b:\n  - seal:\n  - export:\n"),
+      ElementsAre(HasSubstr("p.yml:3:5: a step is a mapping")));
+  EXPECT_THAT(
+      desk_.mistakes("extends: parent.yml\nsteps:\n  - [no, step]\n  - base_b:\n  - id: c\n    base_b:\n"),
+      ElementsAre(HasSubstr("p.yml:3:5: a step is a mapping"),
+                  HasSubstr("p.yml:5:5: c: a second base, after 'base_b' in line 4")));
+}
+
 TEST_F(PlanTest, AReplacedBaseStaysTheFirstStep) {
   desk_.write("parent.yml", "steps: [{id: base, base_a: }, {seal: }, {export: }]\n");
   const Plan plan = desk_.plan("extends: parent.yml\nsteps: [{id: base, base_b: }]\n");
