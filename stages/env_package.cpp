@@ -61,6 +61,10 @@ using Domains = std::map<std::string, fs::path>;
 void claim(Domains& domains, const std::string& domain, const fs::path& file) {
   const auto [there, fresh] = domains.emplace(domain, file);
   if (fresh) return;
+  if (there->second == file)
+    throw base::Error("is named twice", base::Exit::usage)
+        .at({file.string(), 0, 0})
+        .hint("leave it out once");
   throw base::Error(fmt::format("is of the domain {}, as '{}' is: one package would replace the other",
                                 domain, there->second.string()),
                     base::Exit::usage)

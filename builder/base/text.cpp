@@ -179,6 +179,20 @@ std::string printable(std::string_view text) {
   return clean;
 }
 
+std::string one_line(std::string_view text, std::size_t width) {
+  std::string line = printable(text);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  std::size_t seen = 0;
+  std::size_t at = 0;
+  // Between characters: UTF-8 continuation bytes do not begin one.
+  while (at < line.size() && (seen < width || (static_cast<unsigned char>(line[at]) & 0xC0U) == 0x80U)) {
+    if ((static_cast<unsigned char>(line[at]) & 0xC0U) != 0x80U) ++seen;
+    ++at;
+  }
+  line.resize(at);
+  return line;
+}
+
 std::string replace_each(std::string_view text, std::span<const std::pair<char, std::string_view>> pairs) {
   std::string out;
   out.reserve(text.size());

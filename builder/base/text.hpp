@@ -38,6 +38,8 @@ bool is_utf8(std::string_view text);
 // dropped; control characters (but \n and \t), marks that turn the reading direction and invalid UTF-8 become
 // U+FFFD.
 std::string printable(std::string_view text);
+// The same on one line of a terminal, cut to `width` characters.
+std::string one_line(std::string_view text, std::size_t width);
 // Each character of `text` that a pair begins with, replaced by what the pair ends with.
 std::string replace_each(std::string_view text, std::span<const std::pair<char, std::string_view>> pairs);
 // The nearest of `known` to `word` when it is near enough to be a slip of the keyboard, else "".

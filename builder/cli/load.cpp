@@ -21,7 +21,7 @@ std::vector<Loaded> load_all(const Invocation& call, std::vector<base::Error>& e
       std::vector<plan::StepKey> keys = plan::make_keys(plan, call.host);
       const auto mistakes = plan::mistakes_in_secrets(plan, plan::steps_until(plan, call.until), call.host);
       errors.insert(errors.end(), mistakes.begin(), mistakes.end());
-      all.push_back({std::move(plan), std::move(keys)});
+      if (mistakes.empty()) all.push_back({std::move(plan), std::move(keys)});
     } catch (const base::Errors& several) {
       errors.insert(errors.end(), several.all().begin(), several.all().end());
     } catch (const base::Error& error) {

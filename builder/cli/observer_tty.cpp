@@ -159,19 +159,8 @@ class TerminalObserver final : public Progress {
     }
     err_.flush();
   }
-  // To one line of the terminal, between characters: UTF-8 continuation bytes do not begin one.
-  [[nodiscard]] std::string cut(std::string text) const {
-    std::replace(text.begin(), text.end(), '\n', ' ');
-    text = base::printable(text);
-    const auto width = static_cast<std::size_t>(std::max(20, host_.terminal.columns - 1));
-    std::size_t seen = 0;
-    std::size_t at = 0;
-    while (at < text.size() && (seen < width || (static_cast<unsigned char>(text[at]) & 0xC0U) == 0x80U)) {
-      if ((static_cast<unsigned char>(text[at]) & 0xC0U) != 0x80U) ++seen;
-      ++at;
-    }
-    text.resize(at);
-    return text;
+  [[nodiscard]] std::string cut(std::string_view text) const {
+    return base::one_line(text, static_cast<std::size_t>(std::max(20, host_.terminal.columns - 1)));
   }
 
   const host::Host& host_;

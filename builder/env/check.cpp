@@ -17,6 +17,7 @@
 #include "env/option.hpp"
 #include "env/pem.hpp"
 #include "env/scalar.hpp"
+#include "env/ssh_key.hpp"
 
 namespace kiln::env {
 
@@ -149,7 +150,8 @@ class Checker {
         return;
       case Type::flag:
         if (!flag_of(node))
-          fail(node, fmt::format("{}: expected true or false, got {}", option.path, got(node)));
+          fail(node, fmt::format("{}: expected true or false, got {}", option.path, got(node)),
+               node.quoted() ? "write it without quotes" : "");
         return;
       case Type::text_or_texts:
         if (node.kind() == Node::Kind::list) return lines(node, option);
@@ -257,17 +259,9 @@ class Checker {
            "put in the public one, a line as of the .pub file");
       return;
     }
-    const auto words = base::words(key);
-    const auto type = std::find_if(words.begin(), words.end(), [](const std::string& word) {
-      return word.starts_with("ssh-") || word.starts_with("ecdsa-") || word.starts_with("sk-");
-    });
-    const bool good =
-        key.find('\n') == std::string::npos && type != words.end() && type + 1 != words.end() &&
-        (type + 1)->starts_with("AAAA") &&
-        (type + 1)->find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=") ==
-            std::string::npos;
-    if (!good)
-      fail(node, fmt::format("{}: is no public key of ssh", path), "put in a line as of the .pub file");
+    if (!is_ssh_key(key))
+      fail(node, fmt::format("{}: is no public key of ssh, or not all of one", path),
+           "put in a line as of the .pub file");
   }
 
   // ---- files
@@ -475,7 +469,11 @@ bool says_cloud_config(std::string_view text) {
 
 std::vector<Error> check(const Source& source, const host::Host& host) {
   std::vector<Error> errors;
-  if (!says_cloud_config(source.text)) {
+  if (source.text.starts_with("\xef\xbb\xbf")) {
+    errors.push_back(Error("begins with a byte order mark, and cloud-init passes over the file", Exit::usage)
+                         .at({source.name, 1, 1})
+                         .hint("save it as UTF-8 without one"));
+  } else if (!says_cloud_config(source.text)) {
     errors.push_back(
         Error("the first line has to be #cloud-config, or cloud-init passes over the file", Exit::usage)
             .at({source.name, 1, 1}));

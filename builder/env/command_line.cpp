@@ -64,7 +64,10 @@ class LiveLine {
   LiveLine& operator=(const LiveLine&) = delete;
 
   void show(std::string_view text) const {
-    if (call_.host.terminal.is_tty) call_.err << "\r\x1b[2K" << text << std::flush;
+    if (!call_.host.terminal.is_tty) return;
+    // A line that wraps could not be taken back.
+    const auto width = static_cast<std::size_t>(std::max(20, call_.host.terminal.columns - 1));
+    call_.err << "\r\x1b[2K" << base::one_line(text, width) << std::flush;
   }
 
  private:
@@ -159,7 +162,9 @@ int check_verb(const Invocation& call) {
   std::vector<Error> errors = check(source, call.host);
   if (!errors.empty()) throw base::Errors(std::move(errors));
   if (call.json)
-    call.out << nlohmann::ordered_json({{"ok", true}, {"file", source.name}}).dump(2) << '\n';
+    call.out << nlohmann::ordered_json({{"ok", true}, {"file", source.name}})
+                    .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
+             << '\n';
   else
     call.out << base::printable(source.name) << ": ok\n";
   return 0;
@@ -209,7 +214,8 @@ int create_verb(const Invocation& call) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
     for (const auto& [name, type, value] : records)
       list.push_back({{"name", name}, {"type", type}, {"value", value}});
-    call.out << nlohmann::ordered_json({{"ok", true}, {"file", call.target}, {"records", list}}).dump(2)
+    call.out << nlohmann::ordered_json({{"ok", true}, {"file", call.target}, {"records", list}})
+                    .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
              << '\n';
     return 0;
   }
@@ -237,7 +243,8 @@ void add_update(CLI::App& parser, Invocation& call) {
 int update_verb(const Invocation& call) {
   const std::string source = update({}, call.active, call.host);
   if (call.json)
-    call.out << nlohmann::ordered_json({{"ok", true}, {"file", call.active}, {"source", source}}).dump(2)
+    call.out << nlohmann::ordered_json({{"ok", true}, {"file", call.active}, {"source", source}})
+                    .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
              << '\n';
   else
     call.out << base::printable(fmt::format("{}: from {}", call.active, source)) << '\n';
@@ -284,7 +291,7 @@ int package_verb(const Invocation& call) {
                                         {"codes", made.codes},
                                         {"decrypted", made.decrypted},
                                         {"mailed", made.mailed}})
-                    .dump(2)
+                    .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
              << '\n';
     return 0;
   }
@@ -343,7 +350,7 @@ int recover_verb(const Invocation& call) {
     host::write_new_file(call.target, text, 0600);
   if (call.json)
     call.out << nlohmann::ordered_json({{"ok", true}, {"file", call.target}, {"sha256", base::sha256(text)}})
-                    .dump(2)
+                    .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
              << '\n';
   else
     call.out << base::printable(call.target) << ": recovered, SHA-256 " << base::sha256(text) << '\n';

@@ -1,7 +1,10 @@
 #include "env/create.hpp"
 
+#include <algorithm>
 #include <fmt/format.h>
+#include <initializer_list>
 #include <map>
+#include <optional>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
@@ -43,9 +46,8 @@ std::string head_of(const std::string& text) {
 
 // Fresh values for all that the template may name.
 std::map<std::string, std::string> values(const std::string& domain, const PrivateKey& dkim,
-                                          const std::string& dns, const host::Host& host) {
-  std::map<std::string, std::string> result = {
-      {"domain", domain}, {"dns", commented(dns)}, {"dkim_key", dkim.pem()}};
+                                          const host::Host& host) {
+  std::map<std::string, std::string> result = {{"domain", domain}, {"dkim_key", dkim.pem()}};
   for (const char* name : {"secret_key", "registration_secret", "password_reset_secret"})
     result[name] = random_base64(kSecretBytes);
   for (const char* name : {"ecs_backup", "ecs_mediaserver", "ecs_authority"}) {
@@ -55,12 +57,110 @@ std::map<std::string, std::string> values(const std::string& domain, const Priva
   return result;
 }
 
+yaml::Node parsed(const Source& source) {
+  std::vector<Error> errors;
+  yaml::Node root = parse(source, errors);
+  if (!errors.empty()) throw base::Errors(std::move(errors));
+  return root;
+}
+
 std::string with_extra(std::string text, const yaml::Node& extra, const std::string& name) {
   if (extra.kind() == yaml::Node::Kind::null) return text;
-  std::vector<Error> errors;
-  const yaml::Node base = parse({text, name}, errors);
-  if (!errors.empty()) throw base::Errors(std::move(errors));
-  return head_of(text) + yaml::merged(base, extra);
+  return head_of(text) + yaml::merged(parsed({text, name}), extra);
+}
+
+// The value at a path such as {"appliance", "domain"}; nullopt when there is none, or it is null.
+std::optional<yaml::Node> value_at(const yaml::Node& root, std::initializer_list<std::string_view> path) {
+  std::optional<yaml::Node> node = root;
+  for (const std::string_view key : path) {
+    if (node->kind() != yaml::Node::Kind::map) return std::nullopt;
+    node = node->find(key);
+    if (!node || node->kind() == yaml::Node::Kind::null) return std::nullopt;
+  }
+  return node;
+}
+
+bool same(const base::Where& a, const base::Where& b) {
+  return a.file == b.file && a.line == b.line && a.column == b.column;
+}
+
+// Where in `extra` stands what stands at `where` in what was merged of it; nullopt when that is not of it.
+std::optional<base::Where> origin(const yaml::Node& merged, const yaml::Node& extra,
+                                  const base::Where& where) {
+  using Kind = yaml::Node::Kind;
+  const bool maps = merged.kind() == Kind::map && extra.kind() == Kind::map;
+  // What a mapping lacks may be the template's fault; and it begins where its first key does.
+  if (!maps && same(merged.where(), where)) return extra.where();
+  if (merged.kind() == Kind::list && extra.kind() == Kind::list) {
+    for (std::size_t i = 0; i < std::min(merged.items().size(), extra.items().size()); ++i)
+      if (auto found = origin(merged.items()[i], extra.items()[i], where)) return found;
+  }
+  if (!maps) return std::nullopt;
+  for (const auto& [own_key, own] : extra.entries()) {
+    for (const auto& [key, value] : merged.entries()) {
+      if (key.scalar() != own_key.scalar()) continue;
+      if (same(key.where(), where)) return own_key.where();
+      if (auto found = origin(value, own, where)) return found;
+    }
+  }
+  return std::nullopt;
+}
+
+// A mistake in what was made is told where its writer finds it: in --extra, when it came from there.
+void check_made(const Source& made, const yaml::Node& extra, const host::Host& host) {
+  std::vector<Error> errors = check(made, host);
+  if (errors.empty()) return;
+  if (extra.kind() == yaml::Node::Kind::map) {
+    std::vector<Error> ignored;
+    const yaml::Node root = parse(made, ignored);
+    for (Error& error : errors)
+      if (const auto place = origin(root, extra, error.where()); place && place->line > 0) error.at(*place);
+  }
+  throw base::Errors(std::move(errors));
+}
+
+// What --extra may not take the place of without a word: the domain all else is made for, and the secrets
+// that are lines of the settings.
+void check_extra(const yaml::Node& extra, const yaml::Node& filled, const std::string& domain) {
+  const auto other = value_at(extra, {"appliance", "domain"});
+  if (other && other->kind() == yaml::Node::Kind::scalar && other->scalar() != domain)
+    throw Error(fmt::format("appliance.domain: '{}' is not the domain that all else is made for, {}",
+                            shown(other->scalar()), domain),
+                Exit::usage)
+        .at(other->where())
+        .hint("name it on the command line, and leave it out here");
+  const auto settings = value_at(extra, {"ecs", "settings"});
+  const auto before = value_at(filled, {"ecs", "settings"});
+  if (!settings || !before || settings->kind() != yaml::Node::Kind::scalar) return;
+  std::vector<std::string> lost;
+  const auto has = [](const yaml::Node& text, const std::string& name) {
+    const std::vector<std::string> lines = base::lines(text.scalar());
+    return std::any_of(lines.begin(), lines.end(),
+                       [&](const std::string& line) { return line.starts_with(name); });
+  };
+  for (const std::string name : {"SECRET_KEY", "REGISTRATION_SECRET", "PASSWORD_RESET_SECRET"})
+    if (has(*before, name) && !has(*settings, name)) lost.push_back(name);
+  if (lost.empty()) return;
+  throw Error(
+      fmt::format("ecs.settings: takes the place of the template's, and has no {}", base::join(lost, ", ")),
+      Exit::usage)
+      .at(settings->where())
+      .hint(
+          "write them too; or add lines to a template of your own: --show-template prints one, --template "
+          "takes it");
+}
+
+// The records to publish with that environment: with the public half of the key it has.
+std::vector<DnsRecord> records_of(const yaml::Node& root, const std::string& domain) {
+  const auto key = value_at(root, {"appliance", "dkim", "key"});
+  std::string dkim;
+  if (key && key->kind() == yaml::Node::Kind::scalar) {
+    try {
+      dkim = PrivateKey::parse(key->scalar()).public_base64();
+    } catch (const Error&) {  // check() tells it with its place
+    }
+  }
+  return dns_records(domain, dkim);
 }
 
 }  // namespace
@@ -79,13 +179,18 @@ std::vector<DnsRecord> create(const Wishes& wishes, const host::Host& host) {
   const yaml::Node extra = wishes.extra.empty() ? yaml::Node() : parse(read_source(wishes.extra), errors);
   if (!errors.empty()) throw base::Errors(std::move(errors));
 
-  const PrivateKey dkim = PrivateKey::make_rsa(kRsaBits);
-  const std::vector<DnsRecord> records = dns_records(wishes.domain, dkim.public_base64());
-  const std::string filled =
-      render_template(form.text, form.name, values(wishes.domain, dkim, zone_text(records), host));
-  const Source made = {with_extra(filled, extra, form.name), form.name + ", filled in"};
-  errors = check(made, host);
-  if (!errors.empty()) throw base::Errors(std::move(errors));
+  std::map<std::string, std::string> fresh = values(wishes.domain, PrivateKey::make_rsa(kRsaBits), host);
+  const auto filled = [&](const std::vector<DnsRecord>& dns) {
+    fresh["dns"] = commented(zone_text(dns));
+    return render_template(form.text, form.name, fresh);
+  };
+  const std::string name = form.name + ", filled in";
+  const yaml::Node draft = parsed({filled({}), name});
+  check_extra(extra, draft, wishes.domain);
+  const std::vector<DnsRecord> records =
+      records_of(parsed({with_extra(filled({}), extra, name), name}), wishes.domain);
+  const Source made = {with_extra(filled(records), extra, name), name};
+  check_made(made, extra, host);
   if (wishes.force) {
     host::write_file(wishes.target, made.text, 0600);
   } else {

@@ -51,13 +51,15 @@ std::optional<std::string> domain_problem(std::string_view text) {
 
 std::vector<DnsRecord> dns_records(const std::string& domain, const std::string& dkim) {
   const std::string name = domain + ".";
-  return {
+  std::vector<DnsRecord> records = {
       {name, "A", "192.0.2.1"},
       {name, "MX", "10 " + name},
       {name, "TXT", "\"v=spf1 mx -all\""},
-      {"_dmarc." + name, "TXT", fmt::format("\"v=DMARC1; p=quarantine; rua=mailto:postmaster@{}\"", domain)},
-      {"default._domainkey." + name, "TXT", strings("v=DKIM1; k=rsa; p=" + dkim)},
-      {"1.2.0.192.in-addr.arpa.", "PTR", name}};
+      {"_dmarc." + name, "TXT", fmt::format("\"v=DMARC1; p=quarantine; rua=mailto:postmaster@{}\"", domain)}};
+  if (!dkim.empty())
+    records.push_back({"default._domainkey." + name, "TXT", strings("v=DKIM1; k=rsa; p=" + dkim)});
+  records.push_back({"1.2.0.192.in-addr.arpa.", "PTR", name});
+  return records;
 }
 
 std::string zone_text(const std::vector<DnsRecord>& records) {

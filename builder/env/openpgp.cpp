@@ -223,6 +223,13 @@ std::optional<std::string> decrypt(std::string_view secret, bool ask, const host
     default:
       break;
   }
+  // With a key at hand that did not help, and nobody who gave up, it is the file that is at fault.
+  bool has_key = false;
+  const auto* told = ::gpgme_op_decrypt_result(gpg.get());
+  for (const auto* one = told == nullptr ? nullptr : told->recipients; one != nullptr; one = one->next)
+    has_key |= ::gpgme_err_code(one->status) == GPG_ERR_NO_ERROR;
+  if (has_key && ::gpgme_err_code(result) == GPG_ERR_DECRYPT_FAILED)
+    require(result, "is damaged, or cut short");
   return std::nullopt;
 }
 

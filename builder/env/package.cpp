@@ -17,7 +17,9 @@
 #include "env/qr.hpp"
 #include "env/read.hpp"
 #include "env/render.hpp"
+#include "env/scalar.hpp"
 #include "env/scan.hpp"
+#include "env/sources.hpp"
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
 #include "host/mail.hpp"
@@ -34,6 +36,8 @@ using Files = std::map<std::string, std::string>;
 
 constexpr const char* kKeys = "gpgkeys.txt";
 constexpr const char* kReceivers = "emailto.txt";
+constexpr const char* kMetaData = "meta-data.custom";
+constexpr const char* kSeedDisk = "env-cidata.iso";
 constexpr std::size_t kSmall = std::size_t{1} << 20U;  // of gpgkeys.txt and the like
 constexpr std::chrono::seconds kMailTime{300};
 
@@ -63,6 +67,40 @@ std::string domain_of(const Source& source) {
     throw Error("appliance.domain is missing, after which the package is called", Exit::usage)
         .at({source.name, 0, 0});
   return domain->scalar();
+}
+
+// What cloud-init is told of the machine: as the user says, else after the domain. It is read as YAML, and
+// without an instance-id the disk is passed over.
+std::string meta_data(const fs::path& file, const std::string& domain) {
+  const auto custom = beside(file, kMetaData);
+  if (!custom) return fmt::format("instance-id: {0}\nlocal-hostname: {0}\n", domain);
+  std::vector<Error> errors;
+  const Source source = {*custom, fs::path(file).replace_filename(kMetaData).string()};
+  const yaml::Node root = parse(source, errors);
+  if (!errors.empty()) throw base::Errors(std::move(errors));
+  const auto id = root.find("instance-id");
+  if (!id || id->kind() != yaml::Node::Kind::scalar || id->scalar().empty())
+    throw Error("has no instance-id, without which cloud-init passes over the disk", Exit::usage)
+        .at({source.name, 0, 0})
+        .hint(fmt::format("write a line as in: instance-id: {}", domain));
+  return *custom;
+}
+
+// The seed disk has one name whatever it is of: that of another environment is nothing to replace.
+void require_own_seed_disk(const fs::path& disk, const std::string& domain) {
+  if (!host::has_name(disk)) return;
+  std::string other;
+  try {
+    const auto text = from_iso(disk, "user-data");
+    if (text) other = domain_of({*text, disk.string()});
+  } catch (const Error& error) {
+    if (error.exit() == Exit::interrupted || error.exit() == Exit::terminated) throw;
+    return;  // no seed disk, or not all of one
+  }
+  if (other.empty() || other == domain) return;
+  throw Error(fmt::format("is the seed disk of {}: that of {} would take its place", shown(other), domain))
+      .at({disk.string(), 0, 0})
+      .hint("keep each environment in a folder of its own, or move this disk away");
 }
 
 Error unlike(const std::string& what) {
@@ -192,6 +230,7 @@ Draft draft_of(const fs::path& file, const host::Host& host) {
   std::vector<Error> errors = check(draft.source, host);
   if (!errors.empty()) throw base::Errors(std::move(errors));
   draft.paper = {draft.source.text, file.filename().string(), domain_of(draft.source), changed(file), {}};
+  meta_data(file, draft.paper.domain);
   try {
     draft.paper.codes = codes_of(draft.source.text);
   } catch (const Error& error) {
@@ -216,21 +255,18 @@ Bundle bundle(const fs::path& file, const host::Host& host) {
   verify_codes(pdf_bytes, paper, host);
 
   const Files seed = {
-      {"user-data", source.text},
-      {"meta-data", beside(file, "meta-data.custom")
-                        .value_or(fmt::format("instance-id: {0}\nlocal-hostname: {0}\n", paper.domain))},
-      {pdf_name, pdf_bytes}};
+      {"user-data", source.text}, {"meta-data", meta_data(file, paper.domain)}, {pdf_name, pdf_bytes}};
   const std::string iso = seed_iso(seed, paper.date, host);
-  if (unpacked(iso, "env-cidata.iso") != seed) throw unlike("env-cidata.iso");
+  if (unpacked(iso, kSeedDisk) != seed) throw unlike(kSeedDisk);
 
   Bundle made;
   made.text = source.text;
   made.domain = paper.domain;
   made.date = paper.date;
   made.codes = paper.codes.size();
-  made.files = {{pdf_name, pdf_bytes}, {"env-cidata.iso", iso}};
+  made.files = {{pdf_name, pdf_bytes}, {kSeedDisk, iso}};
   if (keys) {
-    const Files all = {{paper.name, source.text}, {pdf_name, pdf_bytes}, {"env-cidata.iso", iso}};
+    const Files all = {{paper.name, source.text}, {pdf_name, pdf_bytes}, {kSeedDisk, iso}};
     const std::string tar = tarball(all, paper.date);
     if (unpacked(tar, "the tarball") != all) throw unlike("the tarball");
     const std::string secret = encrypted(tar, *keys, fs::path(file).replace_filename(kKeys), host);
@@ -253,6 +289,7 @@ Package package(const fs::path& file, const host::Host& host, const Mailing& mai
         .hint("write one as in: root@ecs.example.org");
   const std::vector<std::string> to = receivers(file);
   const Bundle all = bundle(file, host);
+  require_own_seed_disk(fs::path(file).replace_filename(kSeedDisk), all.domain);
   Package made;
   made.codes = all.codes;
   made.decrypted = all.decrypted;

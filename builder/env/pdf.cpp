@@ -333,12 +333,13 @@ void first_page(Book& book, const Paper& paper, PageRange codes, PageRange text)
   y = command(book, y, "kiln env recover -o env.yml scan*.png");
   y = step(book, y, 3,
            "Without kiln, type the program below into a file restore.sh, on any Linux that has zbarimg (on "
-           "Debian in the package zbar-tools), and run it:");
+           "Debian in the package zbar-tools), and run it. It takes pictures; of a scan that is a PDF "
+           "'pdftoppm -r 150 -png scan.pdf scan' makes some:");
   y = command(book, y, "sh restore.sh scan*.png");
   y = step(book, y, 4, "Compare the checksum with the one above. It covers every byte:");
   y = command(book, y, "sha256sum env.yml");
   y = step(book, y, 5,
-           fmt::format("When no code can be read any more, type the text on {}.",
+           fmt::format("Every code is needed. When one cannot be read any more, type the text on {}.",
                        pages_text(text.first, text.last)));
   y -= 14;
   book.write(kLeft, y, book.bold(), 13, "restore.sh");
@@ -359,8 +360,8 @@ void code_page(Book& book, const Paper& paper, std::size_t first) {
     return;
   }
   const std::size_t last = std::min(first + kCodesOnPage, count) - 1;
-  book.begin_page(first == last ? fmt::format("Code {:02} of 00 to {:02}", first, count - 1)
-                                : fmt::format("Codes {:02} to {:02} of 00 to {:02}", first, last, count - 1));
+  book.begin_page(first == last ? fmt::format("Code {:02}, of {} in all", first, count)
+                                : fmt::format("Codes {:02} to {:02}, of {} in all", first, last, count));
   for (std::size_t i = first; i <= last; ++i) {
     const bool right = (i - first) % 2 == 1;
     const bool below = (i - first) / 2 == 1;
@@ -394,14 +395,15 @@ std::string restore_program(bool numbered) {
   const std::string begin =
       "#!/bin/sh\n"
       "# sh restore.sh SCAN... makes env.yml of scanned codes\n"
-      "umask 077; set -C\n"
+      "umask 077\n"
+      "[ ! -e env.yml ] || { echo 'env.yml is there already' >&2; exit 1; }\n"
       "codes=$(zbarimg -q --raw -Sdisable -Sqrcode.enable \"$@\" | LC_ALL=C sort -u)\n";
   const std::string numbers =
       "echo \"codes read:\" $(printf '%s\\n' \"$codes\" | cut -c 1-2)\n"
       "codes=$(printf '%s\\n' \"$codes\" | cut -c 4-)\n";
   const std::string end =
-      "printf '%s' \"$codes\" | tr -d '\\n' | base32 -d | gzip -dc > env.yml &&\n"
-      "sha256sum env.yml || { echo 'codes are missing or were not read' >&2; exit 1; }\n";
+      "printf '%s' \"$codes\" | tr -d '\\n' | base32 -d | gzip -dc > env.yml && exec sha256sum env.yml\n"
+      "rm env.yml; echo 'codes are missing or were not read' >&2; exit 1\n";
   return begin + (numbered ? numbers : "") + end;
 }
 

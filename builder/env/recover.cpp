@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "base/error.hpp"
-#include "base/text.hpp"
 #include "env/openpgp.hpp"
 #include "env/picture.hpp"
 #include "env/qr.hpp"
@@ -116,9 +115,7 @@ bool look(const std::vector<fs::path>& files, Look how, Assembly& assembly, Seen
       const std::string bytes = host::read_file(file, kMostFile);
       each_page_of(bytes, closer, host, [&](const Picture& page) {
         host::check_interrupt();
-        if (doing)
-          doing(fmt::format("{} {}, page {}", text_of(how), base::printable(file.filename().string()),
-                            count + 1));
+        if (doing) doing(fmt::format("{} {}, page {}", text_of(how), file.filename().string(), count + 1));
         done = take(page, how, seen[{number, count++}], assembly);
         return done;
       });
@@ -137,11 +134,19 @@ bool look(const std::vector<fs::path>& files, Look how, Assembly& assembly, Seen
 
 // The environment in a tarball that package() made: the member that is neither PDF nor ISO.
 std::string from_tarball(const fs::path& file, const std::string& bytes, const host::Host& host) {
-  const std::optional<std::string> tar = decrypt(bytes, true, host);
+  std::optional<std::string> tar;
+  try {
+    tar = decrypt(bytes, true, host);
+  } catch (const Error& error) {
+    if (error.exit() != Exit::failed) throw;
+    throw Error("is neither PDF, PNG, JPEG nor PNM, and as an encrypted tarball " + error.message())
+        .at({file.string(), 0, 0})
+        .hint("save scans as PNG or PDF; of a tarball take another copy");
+  }
   if (!tar)
     throw Error("is neither PDF, PNG, JPEG nor PNM, and no secret key at hand decrypts it")
         .at({file.string(), 0, 0})
-        .hint("add the secret key with 'gpg --import', or scan the pages");
+        .hint("add the secret key with 'gpg --import', or scan the pages as PNG or PDF");
   std::optional<std::string> text;
   host::read_archive_in(*tar, file.string(), [&](const host::Member& member, const auto& read) {
     const bool other = member.path.ends_with(".pdf") || member.path.ends_with(".iso");
@@ -160,7 +165,7 @@ std::string recover(const std::vector<fs::path>& files, const host::Host& host, 
     if (files.size() == 1) return from_tarball(file, host::read_file(file, kMostFile), host);
     throw Error("is neither PDF, PNG, JPEG nor PNM", Exit::usage)
         .at({file.string(), 0, 0})
-        .hint("an encrypted tarball is given alone");
+        .hint("save scans as PNG or PDF; an encrypted tarball is given alone");
   }
   Assembly assembly;
   Seen seen;

@@ -138,18 +138,27 @@ mv "$work/err" "$work/told-err"
 grep -q 'has every secret of ecs.example.org in it' "$work/told-err" || fail "nothing warns of the disk with an environment"
 mv "$work/built/env" "$work/packed"
 # The image takes the environment as its user-data: cloud-init has the very same.
-kiln boot "$work/built/canary.qcow2" --env "$work/confided.yml" -- cat /var/lib/cloud/instance/user-data.txt
+cat >"$work/booted.yml" <<END
+extends: $work/canary.yml
+proof:
+  commands:
+    - run: [sha256sum, /var/lib/cloud/instance/user-data.txt]
+      output: $(sha256sum "$work/confided.yml" | cut -d ' ' -f 1)
+END
+kiln boot "$work/built/canary.qcow2" --env "$work/packed/ecs.example.org/env-cidata.iso" --profile "$work/booted.yml" \
+  --output "$work/booted" --events "$work/events-booted"
 expect_status 0
-cmp "$work/out" "$work/confided.yml" || fail "the booted image was given something else"
+mv "$work/out" "$work/booted-told"
+mv "$work/err" "$work/booted-err"
 http_proxy=$proxy kiln build "$work/canary-breaks.yml" --no-boot --output "$work/broken" --events "$work/events-broken"
 expect_status 1
 says "this breaks"
 [ ! -e "$work/broken" ] || fail "something was published"
 
 # All that is new; the store's other layers are of other tests.
-mapfile -d '' -t all < <(find "$store" "$work"/{built,out,err,told,told-err,events,events-broken} -type f \
-  -newer "$work/begin" -print0)
-for what in image.qcow2 memory.zst canary.qcow2 report.html salt.json info.json failed/; do
+mapfile -d '' -t all < <(find "$store" "$work"/{built,booted,out,err,told,told-err,booted-told,booted-err,events,events-broken,events-booted} \
+  -type f -newer "$work/begin" -print0)
+for what in image.qcow2 memory.zst canary.qcow2 console.log report.html salt.json info.json failed/; do
   printf '%s\n' "${all[@]}" | grep -q "/$what" || fail "no $what was looked into"
 done
 cd "$work"

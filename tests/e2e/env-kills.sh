@@ -2,7 +2,7 @@
 # kiln-env killed with -9 at seeded system calls, itself and what it started: no secret is left outside the files it was to
 # write, and no process lives on.
 #
-#   KILN_KILLS=30    how many
+#   KILN_KILLS=45    how many
 #   KILN_SEED=...    the same seed gives the same series; e2e.env-kill-series has another each time
 #   KILN_ENV=...     the program; default build/release/bin/kiln-env
 #
@@ -30,7 +30,7 @@ fi
 
 work=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-kills=${KILN_KILLS:-30}
+kills=${KILN_KILLS:-45}
 seed=${KILN_SEED:-20261127}
 echo "seed $seed, $kills kills"
 fail() {
@@ -78,16 +78,26 @@ mv "$HOME"/*.gpg "$given/env.tar.gz.gpg"
 pdftoppm -r 150 -gray -png -f 2 -l 3 "$given/env.yml.pdf" "$given/page" 2>"$work/err"
 rm -r "$HOME"
 
-# What stands in an environment, and keys as OpenSSL and GnuPG write them; how pages and pictures of them begin: a QR code
-# is nothing that could be looked for.
-secrets=("$canary" "PRIVATE KEY-----" "(private-key" "11:private-key" "SECRET_KEY = '" "%PDF-1." IHDR JFIF "1241 1754" "2481 3508")
+# What stands in an environment, and keys as OpenSSL and GnuPG write them; how PDFs, gzip in base32 (what the first code
+# holds) and pictures of pages begin.
+pdftoppm -r 150 -gray -f 2 -l 2 "$given/env.yml.pdf" "$given/scan" 2>"$work/err"
+pdftoppm -r 300 -gray -f 2 -l 2 "$given/env.yml.pdf" "$given/fine" 2>"$work/err"
+size_of() { sed -n 2p "$1" | head -c 20; } # a picture's points, as PNM has them
+secrets=("$canary" "PRIVATE KEY-----" "(private-key" "11:private-key" "SECRET_KEY = '" "%PDF-1." D6FQQAAAAAAA
+  "$(size_of "$given"/scan-*.pgm)" "$(size_of "$given"/fine-*.pgm)")
 mapfile -t -O "${#secrets[@]}" secrets < <(grep -E "^ *SECRET_KEY = |^ *REGISTRATION_SECRET = " "$given/env.yml" | cut -d "'" -f 2)
-# What a line of each key holds, as bytes: DER and OpenPGP's numbers have no header of their own.
-dkim=$(grep -A 5 'BEGIN RSA' "$given/env.yml" | tail -n 1 | tr -d ' ')
+# Of each code a piece, and of each key a line of its private half, as bytes too: DER and OpenPGP's numbers have no header of
+# their own. Of 2048 bits the private exponent begins behind 277 bytes of PKCS#1, and behind 276 or so of OpenPGP.
+zbarimg -q --raw -Sdisable -Sqrcode.enable "$given"/page-*.png 2>"$work/err" >"$given/codes"
+mapfile -t pieces < <(cut -c 100-159 "$given/codes" | grep -E '^.{60}$')
+[ "${#pieces[@]}" -gt 3 ] || fail "no codes were read"
+secrets+=("${pieces[@]}")
+dkim=$(grep -A 8 'BEGIN RSA' "$given/env.yml" | tail -n 1 | tr -d ' ')
 openpgp=$(grep -A 9 'BEGIN PGP PRIVATE' "$given/env.yml" | sed -n 10p | tr -d ' ')
+as_bytes() { printf 'hex:%s' "$(base64 -d <<<"$1" | od -An -v -tx1 | tr -d ' \n')"; }
 for line in "$dkim" "$openpgp"; do
   [ "${#line}" = 64 ] || fail "no line of a key: '$line'"
-  secrets+=("$line" "hex:$(printf '%s' "$line" | base64 -d | od -An -v -tx1 | tr -d ' \n')")
+  secrets+=("$line" "$(as_bytes "$line")")
 done
 
 # The search finds what was deleted, in each form.
@@ -102,9 +112,12 @@ planted() { # WHAT SECRET, from standard input
 printf 'appliance: %s' "$canary" | planted "a text" "$canary"
 printf 'x%s' "$canary" | gzip -c | planted "something packed" "$canary"
 planted "a printed page" "$canary" <"$given/env.yml.pdf"
-printf 'xy%s' "$canary" | base32 -w 0 | planted "what a code holds" "$canary"
-{ echo key && base64 -d <<<"$dkim"; } | planted "a key's bytes" "${secrets[-3]}"
-planted "a picture" IHDR <"$given/page-2.png"
+printf 'xy%s' "$canary" | base32 -w 0 | planted "base32" "$canary"
+planted "what the codes hold" D6FQQAAAAAAA <"$given/codes"
+planted "what a later code holds" "${pieces[-1]}" <"$given/codes"
+{ echo key && base64 -d <<<"$dkim"; } | planted "a key's bytes" "$(as_bytes "$dkim")"
+planted "a page" "$(size_of "$given"/scan-*.pgm)" < <(cat "$given"/scan-*.pgm)
+planted "a fine page" "$(size_of "$given"/fine-*.pgm)" < <(cat "$given"/fine-*.pgm)
 new_disk
 
 mount -t tmpfs -o mode=0700 outputs "$out"
@@ -118,17 +131,10 @@ done
 if touch "$here/writable" 2>/dev/null; then fail "the rest of the disk is not read-only"; fi
 
 export HOME=$disk/home TMPDIR=$disk
-# The server that takes the mail; what it was told it forgets.
-/usr/bin/python3 -W ignore - >"$work/port" <<'END' &
-import asyncore, smtpd
-class Server(smtpd.SMTPServer):
-    def process_message(self, *message, **options):
-        pass
-print(Server(("127.0.0.1", 0), None, data_size_limit=0).socket.getsockname()[1], flush=True)
-asyncore.loop()
-END
+mkdir -m 0700 "$work/mail"
+/usr/bin/python3 "$here/../fakes/mail_server.py" "$work/mail" &
 server=$!
-until [ -s "$work/port" ]; do kill -0 "$server" || fail "the mail server ended"; sleep 0.1; done
+until [ -s "$work/mail/port" ]; do kill -0 "$server" || fail "the mail server ended"; sleep 0.1; done
 
 # prepare DEED: the outputs as they are before it; sets $words.
 prepare() {
@@ -145,7 +151,7 @@ prepare() {
       [ "$1" = package ] || install -m 0600 "$given/env.yml.pdf" "$out/"
       ;;
     mail)
-      words=(package --smtp "smtp://127.0.0.1:$(cat "$work/port")" "$out/env.yml")
+      words=(package --smtp "smtp://127.0.0.1:$(cat "$work/mail/port")" "$out/env.yml")
       cp -p "$given/env.yml" "$given/gpgkeys.txt" "$given/emailto.txt" "$out/"
       ;;
     update) words=(update --active "$out/active-env.yml") ;;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An environment is made, packed, printed, scanned askew and recovered; the appliance that is booted with the seed disk of what
-# came back lets in whom it names, and activates the very same file.
+# came back lets in whom it names, and has the very same file from env-update.sh.
 # label: boot
 # needs: ecs
 # timeout: 1200
@@ -55,11 +55,25 @@ cmp "$work/made.yml" "$work/safe/env.yml" || fail "another file came back"
 # The appliance with the seed disk as it is, in QEMU as anybody starts it.
 image=$kept/ecs-bookworm/ecs-bookworm.qcow2
 qemu-img create -q -f qcow2 -b "$image" -F qcow2 "$work/disk.qcow2"
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-qemu-system-x86_64 -cpu max -m 2G -smp 2 -display none -monitor none -serial "file:$work/console" \
+qemu-system-x86_64 -cpu max -m 2G -smp 2 -display none -monitor "unix:$work/monitor,server=on,wait=off" \
+  -serial "file:$work/console" \
   -drive "file=$work/disk.qcow2,if=virtio,cache=unsafe" -drive "file=$work/safe/env-cidata.iso,if=virtio,format=raw,readonly=on" \
-  -nic "user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:$port-:22" 2>"$work/err" &
+  -nic "user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:0-:22" 2>"$work/err" &
 qemu=$!
+wait_for 30 "QEMU's monitor" test -S "$work/monitor"
+# The port that the system chose.
+port=$(python3 - "$work/monitor" <<'END'
+import re, socket, sys
+
+monitor = socket.socket(socket.AF_UNIX)
+monitor.connect(sys.argv[1])
+monitor.sendall(b"info usernet\n")
+told = b""
+while not (found := re.search(rb"HOST_FORWARD\]? +\d+ +127\.0\.0\.1 +(\d+) ", told)):
+    told += monitor.recv(4096) or sys.exit("QEMU ended")
+print(found[1].decode())
+END
+)
 inside() {
   ssh -i "$work/login" -p "$port" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null \
     -o LogLevel=ERROR -o ConnectTimeout=20 root@127.0.0.1 "$@"

@@ -80,6 +80,13 @@ TEST(Text, GuessesTheWordThatWasMeant) {
   EXPECT_EQ(did_you_mean(std::string(100000, 'x'), known), "");
 }
 
+TEST(Text, OneLineIsCutBetweenCharacters) {
+  EXPECT_EQ(one_line("a\nb\x1b[31mc", 10), "a bc");
+  EXPECT_EQ(one_line("größer", 4), "größ");
+  EXPECT_EQ(one_line("größer", 3), "grö");
+  EXPECT_EQ(one_line("", 3), "");
+}
+
 TEST(Text, ReplaceEachReplacesWhatItIsToldAndNothingTwice) {
   constexpr std::array<std::pair<char, std::string_view>, 2> pairs = {{{'&', "&amp;"}, {'<', "&lt;"}}};
   EXPECT_EQ(replace_each("a<b & c>", pairs), "a&lt;b &amp; c>");

@@ -132,12 +132,28 @@ TEST_F(CheckTest, TextsHaveTheirForm) {
   EXPECT_THAT(appliance("  allowed_hosts: ['*', .x.org]\n"), IsEmpty());
 }
 
+TEST_F(CheckTest, AByteOrderMarkIsCalledOne) {
+  EXPECT_THAT(said("\xef\xbb\xbf#cloud-config\nappliance: {domain: x.org}\n"),
+              ElementsAre(HasSubstr("begins with a byte order mark")));
+}
+
 TEST_F(CheckTest, SshKeysArePublicOnes) {
   const auto key = [&](const std::string& text) {
     return said("#cloud-config\nappliance: {domain: x.org}\nssh_authorized_keys: [" + text + "]\n");
   };
-  EXPECT_THAT(key("'from=\"10.*\" ssh-rsa AAAAB3Nz me'"), IsEmpty());
-  EXPECT_THAT(key("ecdsa-sha2-nistp256 AAAAE2Vj"), IsEmpty());
+  const std::string rsa =
+      "AAAAB3NzaC1yc2EAAAADAQABAAAAQQAluboPRa5awHFR+rMXmkqFC/1I8tYOAVUfxT+Ci7gFmD8/"
+      "WGRsDMHlZzXGrFas3ay6uBkBfnPK7nywX8mkEOXs";
+  EXPECT_THAT(key("'from=\"10.*\" ssh-rsa " + rsa + " me'"), IsEmpty());
+  EXPECT_THAT(key("ecdsa-sha2-nistp256 "
+                  "AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBCW5ug9FrlrAcVH6sxeaSoUL"
+                  "/Ujy1g4BVR/FP4KLuAWYPz9YZGwMweVnNcasVqzdrLq4GQF+c8rufLBfyaQQ5ew="),
+              IsEmpty());
+  // Cut short, one kind called by another's name, or nothing of a key: sshd passes over each without a word.
+  for (const std::string& bad :
+       {rsa.substr(0, 60), "AAAB" + rsa.substr(4), std::string("AAAA"), rsa + "AAAA"})
+    EXPECT_THAT(key("ssh-rsa " + bad + " me"), ElementsAre(HasSubstr("or not all of one"))) << bad;
+  EXPECT_THAT(key("ssh-ed25519 " + rsa), ElementsAre(HasSubstr("is no public key of ssh")));
   EXPECT_THAT(key("ssh-rsa"), ElementsAre(HasSubstr("is no public key of ssh")));
   EXPECT_THAT(key("AAAAB3Nz"), ElementsAre(HasSubstr("is no public key of ssh")));
   EXPECT_THAT(key("\"ssh-rsa AAAAB3Nz\\nssh-rsa AAAAB3Nz\""),

@@ -119,7 +119,8 @@ TEST_F(CreateTest, WhatIsNoDomainIsRefused) {
 
 TEST_F(CreateTest, ExtraValuesGoIntoThoseOfTheTemplate) {
   wishes_.extra = tree_.file("extra.yml",
-                             "timezone: Europe/Vienna\nssh_authorized_keys: [ssh-ed25519 AAAAC3 me]\n"
+                             "timezone: Europe/Vienna\nssh_authorized_keys: [ssh-ed25519 "
+                             "AAAAC3NzaC1lZDI1NTE5AAAAIM3+mtWLRiJtY+syLazTX096w4CWGAyHJYwULkvKmjz1 me]\n"
                              "appliance:\n  ssl: {letsencrypt: {enabled: false}}\n  git: {branch: '0123'}\n");
   create(wishes_, world_.host());
   const yaml::Node root = made();
@@ -135,13 +136,48 @@ TEST_F(CreateTest, ExtraValuesGoIntoThoseOfTheTemplate) {
 
 TEST_F(CreateTest, WhatHasMistakesIsNotWritten) {
   wishes_.extra = tree_.file("extra.yml", "appliance: {standby: maybe}\n");
-  EXPECT_THAT(failure(), HasSubstr("appliance.standby: expected true or false"));
+  EXPECT_THAT(failure(), HasSubstr("extra.yml:1:22: appliance.standby: expected true or false"));
+  wishes_.extra =
+      tree_.file("extra.yml", "timezone: UTC\nappliance:\n  domian: x\nssh_authorized_keys: [a, b]\n");
+  EXPECT_THAT(failure(), testing::AllOf(HasSubstr("extra.yml:3:3: appliance: unknown key 'domian'"),
+                                        HasSubstr("extra.yml:4:23: ssh_authorized_keys: is no public key"),
+                                        HasSubstr("extra.yml:4:26: ssh_authorized_keys: is no public key")));
   wishes_.extra = tree_.file("extra.yml", "a: [\n");
   EXPECT_THAT(failure(), HasSubstr("extra.yml:"));
   wishes_.extra.clear();
   wishes_.form = tree_.file("form", "#cloud-config\nappliance: {domian: '{{domain}}'}\n");
   EXPECT_THAT(failure(),
               HasSubstr("form, filled in:2:13: appliance: unknown key 'domian', did you mean 'domain'?"));
+  EXPECT_FALSE(fs::exists(wishes_.target));
+}
+
+TEST_F(CreateTest, RecordsAreThoseOfTheKeyThatIsInTheFile) {
+  const PrivateKey own = PrivateKey::make_rsa(2048);
+  std::string indented;
+  for (const std::string& line : base::lines(own.pem())) indented += "      " + line + "\n";
+  wishes_.extra = tree_.file("extra.yml", "appliance:\n  dkim:\n    key: |\n" + indented);
+  const auto records = create(wishes_, world_.host());
+  EXPECT_EQ(base::words(value(made(), "appliance.dkim.key")), base::words(own.pem()));
+  std::string published;
+  for (const std::string& part : base::split(records.at(4).value, '"'))
+    if (part != " ") published += part;
+  EXPECT_EQ(published, "v=DKIM1; k=rsa; p=" + own.public_base64());
+  for (const std::string& line : base::lines(zone_text(records)))
+    EXPECT_THAT(text(), HasSubstr("#   " + line + "\n"));
+  wishes_.force = true;
+  wishes_.extra = tree_.file("extra.yml", "appliance: {dkim: null}\n");
+  for (const DnsRecord& record : create(wishes_, world_.host()))
+    EXPECT_THAT(record.name, testing::Not(HasSubstr("_domainkey")));
+  EXPECT_THAT(text(), testing::Not(HasSubstr("_domainkey")));
+}
+
+TEST_F(CreateTest, ExtraTakesNeitherDomainNorSecretsAwayWithoutAWord) {
+  wishes_.extra = tree_.file("extra.yml", "appliance: {domain: other.example.org}\n");
+  EXPECT_THAT(failure(),
+              HasSubstr("extra.yml:1:21: appliance.domain: 'other.example.org' is not the domain"));
+  wishes_.extra = tree_.file("extra.yml", "ecs: {settings: \"LANGUAGE_CODE = 'de'\\nSECRET_KEY = 'x'\"}\n");
+  EXPECT_THAT(failure(), testing::AllOf(HasSubstr("extra.yml:1:17: ecs.settings: takes the place"),
+                                        HasSubstr("has no REGISTRATION_SECRET, PASSWORD_RESET_SECRET;")));
   EXPECT_FALSE(fs::exists(wishes_.target));
 }
 

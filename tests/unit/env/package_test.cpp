@@ -119,6 +119,32 @@ TEST_F(PackageTest, TheSeedDiskIsOneOfCloudInit) {
   EXPECT_EQ(files["meta-data"], "instance-id: mine\n");
 }
 
+TEST_F(PackageTest, MetaDataThatCloudInitWouldPassOverIsRefused) {
+  const fs::path file = write(sample());
+  tree_.file("meta-data.custom", "x: [\n");
+  EXPECT_THAT(failure([&] { package(file, host_); }), HasSubstr("meta-data.custom:2:1: "));
+  tree_.file("meta-data.custom", "hostname: h\n");
+  EXPECT_THAT(failure([&] { packable(file, host_); }), HasSubstr("meta-data.custom: has no instance-id"));
+  EXPECT_FALSE(fs::exists(tree_ / "env-cidata.iso"));
+}
+
+TEST_F(PackageTest, TheSeedDiskOfAnotherEnvironmentIsNotReplaced) {
+  package(write(sample()), host_);
+  const std::string iso = made("env-cidata.iso");
+  std::string other = sample();
+  for (std::size_t at = 0; (at = other.find("ecs.example.org", at)) != std::string::npos;)
+    other.replace(at, 3, "two");
+  const fs::path second = tree_.file("two.yml", other);
+  EXPECT_THAT(
+      failure([&] { package(second, host_); }),
+      HasSubstr("env-cidata.iso: is the seed disk of ecs.example.org: that of two.example.org would"));
+  EXPECT_EQ(made("env-cidata.iso"), iso);
+  EXPECT_FALSE(fs::exists(tree_ / "two.yml.pdf"));
+  tree_.file("env-cidata.iso", iso.substr(0, 40'000));
+  package(second, host_);
+  EXPECT_NE(made("env-cidata.iso"), iso);
+}
+
 TEST_F(PackageTest, TheTarballIsForEveryKeyAndComesBack) {
   const fs::path file = write(sample());
   tree_.file("gpgkeys.txt", key_file("public.asc"));
@@ -165,6 +191,10 @@ TEST_F(PackageTest, TheTarballComesBackWhereTheSecretKeyIs) {
   const Package done = package(write(sample()), host_);
   EXPECT_TRUE(done.decrypted);
   EXPECT_EQ(recover({done.files.at(0)}, host_), sample());
+  const std::string whole = host::read_file(done.files.at(0));
+  const fs::path torn = tree_.file("torn.gpg", whole.substr(0, whole.size() / 2));
+  EXPECT_THAT(failure([&] { recover({torn}, host_); }),
+              testing::AllOf(HasSubstr("torn.gpg: "), HasSubstr("is damaged"), HasSubstr("another copy")));
   keyring_ = tree_ / "no-keyring";
   EXPECT_THAT(failure([&] { recover({done.files.at(0)}, host_); }), HasSubstr("no secret key at hand"));
 }
@@ -278,7 +308,9 @@ TEST_F(PackageTest, ComesBackFromThePdfAndFromScans) {
 TEST_F(PackageTest, RecoversNothingOfWhatIsNoPage) {
   const fs::path text = tree_.file("text", "hello");
   const fs::path broken = tree_.file("broken.pdf", "%PDF-1.4 and no more");
-  EXPECT_THAT(failure([&] { recover({text}, host_); }), HasSubstr("is neither PDF, PNG, JPEG nor PNM"));
+  EXPECT_THAT(
+      failure([&] { recover({text}, host_); }),
+      testing::AllOf(HasSubstr("text: is neither PDF, PNG, JPEG nor PNM"), HasSubstr("as PNG or PDF")));
   EXPECT_THAT(failure([&] { recover({text, broken}, host_); }), HasSubstr("tarball is given alone"));
   EXPECT_THAT(failure([&] { recover({broken}, host_); }), HasSubstr("broken.pdf: cannot be shown"));
 }

@@ -28,7 +28,7 @@ inline std::string sample() {
   static const std::string dkim = PrivateKey::make_rsa(2048).pem();
   return R"(#cloud-config
 ssh_authorized_keys:
-  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGqj me@example.org
+  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIM3+mtWLRiJtY+syLazTX096w4CWGAyHJYwULkvKmjz1 me@example.org
 ssh_deprecated_keys:
 disable_root: no
 locale: de_AT.UTF-8
