@@ -153,14 +153,12 @@ void check_extra(const yaml::Node& extra, const yaml::Node& filled, const std::s
 // The records to publish with that environment: with the public half of the key it has.
 std::vector<DnsRecord> records_of(const yaml::Node& root, const std::string& domain) {
   const auto key = value_at(root, {"appliance", "dkim", "key"});
-  std::string dkim;
-  if (key && key->kind() == yaml::Node::Kind::scalar) {
-    try {
-      dkim = PrivateKey::parse(key->scalar()).public_base64();
-    } catch (const Error&) {  // check() tells it with its place
-    }
+  if (!key || key->kind() != yaml::Node::Kind::scalar) return dns_records(domain, "");
+  try {
+    return dns_records(domain, PrivateKey::parse(key->scalar()).public_base64());
+  } catch (const Error&) {
+    return dns_records(domain, "");  // check() tells what is wrong with it, and where
   }
-  return dns_records(domain, dkim);
 }
 
 }  // namespace
