@@ -12,7 +12,8 @@
 #   outputs    where the named outputs go: they hold the secrets, so only the names and modes are looked at, and that what
 #              is there is the old or a whole new file; nameless files go with the process that had them open
 #   keyring    of the one who packs and recovers: GnuPG's own
-# A process namespace shows who lives on. Of an environment that no one has seen, as create was killed, the text is known by
+# Swap is not searched: this script has the secrets in its own memory; where there is swap, its end says so. A process
+# namespace shows who lives on. Of an environment that no one has seen, as create was killed, the text is known by
 # a canary in its --extra and the keys by their forms.
 # label: guest
 # timeout: 900
@@ -265,3 +266,4 @@ wait "$server" 2>/dev/null || true
 [ "$whole" -gt 0 ] || fail "none of $kills hit kiln-env itself"
 echo "$struck killed, $whole of them kiln-env itself, the others what it had started; $parts parts left and removed by the next run;" \
   "seed $seed, $((SECONDS - begin)) s"
+[ "$(wc -l </proc/swaps)" -le 1 ] || echo "this machine has swap, which was not searched"
