@@ -489,6 +489,7 @@ std::uint64_t resize_disk(const host::Host& host, const fs::path& raw, std::uint
     command.purpose = "reading the partition table of '" + raw.string() + "'";
     dump = host::require(*host.runner, command).out;
   }
+  const std::uint64_t old_size = fs::file_size(raw);
   PartitionFile file(raw);
   const fs::path& part = file.path();
   file.take_out(root.start, root.size);
@@ -499,8 +500,13 @@ std::uint64_t resize_disk(const host::Host& host, const fs::path& raw, std::uint
   // Room behind the partition: GPT's second table (33 sectors), up to a whole MiB.
   const std::uint64_t tail = table.label == "gpt" ? mib : 0;
   const std::uint64_t need = geometry.minimum * geometry.block;
+  const auto finish = [&](std::uint64_t partition, std::uint64_t disk) {
+    file.put_back(partition, disk);
+    if (root.partition != 0) rewrite_table(host, raw, root, partition, dump);
+  };
   const std::uint64_t target = size == 0 ? roomy_size(root.start, need) : size / mib * mib;
   if (target < root.start + tail + need) {
+    finish(root.size, old_size);
     throw base::Error(
         fmt::format("the content needs a disk of at least {}, more than the size of {} that was asked for",
                     base::human_size(round_up(root.start + tail + need, mib)), base::human_size(size)))
@@ -515,8 +521,7 @@ std::uint64_t resize_disk(const host::Host& host, const fs::path& raw, std::uint
     command.purpose = "resizing the root file system";
     host::require(*host.runner, command);
   }
-  file.put_back(new_size, target);
-  if (root.partition != 0) rewrite_table(host, raw, root, new_size, dump);
+  finish(new_size, target);
   return target;
 }
 

@@ -107,7 +107,7 @@ std::uint64_t roomy_size(std::uint64_t start, std::uint64_t used);
 // Shrinks (or grows) the root file system (ext4), its partition and the disk of a raw image to `size` bytes
 // in all, 0: roomy_size. The root partition must be the last on the disk. Returns the new size in bytes.
 // The same disk and size give the same bytes, whenever it is done. Throws base::Error when the content does
-// not fit, with both sizes; after any error `raw` may be gone or no disk any more.
+// not fit, with both sizes; then the disk has its size and content. After any other error `raw` may be gone.
 std::uint64_t resize_disk(const host::Host& host, const std::filesystem::path& raw, std::uint64_t size);
 // What goes out: a raw copy of `image` at `raw`, resized as above. A root file system that is not ext4 keeps
 // its size when `size` is 0. `on_doing` is told what is being done. Returns what to say about it in a log.
