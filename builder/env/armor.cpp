@@ -2,12 +2,12 @@
 
 #include <cstdint>
 #include <fmt/format.h>
-#include <openssl/evp.h>
 #include <optional>
 #include <span>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "env/pem.hpp"
 
 namespace kiln::env {
 
@@ -35,20 +35,6 @@ std::string crc24(std::string_view bytes) {
     }
   }
   return {static_cast<char>(crc >> 16U), static_cast<char>(crc >> 8U), static_cast<char>(crc)};
-}
-
-std::optional<std::string> from_base64(std::string_view digits) {
-  const std::size_t length = std::min(digits.find('='), digits.size());
-  const std::size_t padding = digits.size() - length;
-  if (digits.empty() || digits.size() % 4 != 0 || padding > 2) return std::nullopt;
-  if (digits.find_first_not_of('=', length) != std::string_view::npos) return std::nullopt;
-  std::string bytes(digits.size() / 4 * 3, '\0');
-  const int size = ::EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
-                                     reinterpret_cast<const unsigned char*>(digits.data()),
-                                     static_cast<int>(digits.size()));
-  if (size < 0) return std::nullopt;
-  bytes.resize(static_cast<std::size_t>(size) - padding);
-  return bytes;
 }
 
 // The kinds of the packets in `bytes` (section 4.2); nullopt when one ends too early, or has a length that no

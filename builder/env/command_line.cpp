@@ -74,6 +74,11 @@ class LiveLine {
   const Invocation& call_;
 };
 
+// The result of --json; names of files may be no UTF-8.
+void print(const Invocation& call, const nlohmann::ordered_json& result) {
+  call.out << result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
+}
+
 Error usage(std::string message) {
   return Error(std::move(message), Exit::usage);
 }
@@ -126,9 +131,7 @@ int flatten_verb(const Invocation& call) {
   if (!is_name("_" + call.flatten.combine))
     throw usage(fmt::format("--combine: '{}' can be no part of a name", shown(call.flatten.combine)))
         .hint("letters, digits and '_' can");
-  std::vector<Error> errors;
-  const yaml::Node root = parse(read_source(call.file.empty() ? call.file_option : call.file), errors);
-  if (!errors.empty()) throw base::Errors(std::move(errors));
+  const yaml::Node root = values_of(read_source(call.file.empty() ? call.file_option : call.file));
   Flat flat = flatten(root, call.keys, call.flatten);
   call.out << flat.lines << std::flush;
   if (!flat.errors.empty()) throw base::Errors(std::move(flat.errors));
@@ -162,9 +165,7 @@ int check_verb(const Invocation& call) {
   std::vector<Error> errors = check(source, call.host);
   if (!errors.empty()) throw base::Errors(std::move(errors));
   if (call.json)
-    call.out << nlohmann::ordered_json({{"ok", true}, {"file", source.name}})
-                    .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
-             << '\n';
+    print(call, {{"ok", true}, {"file", source.name}});
   else
     call.out << base::printable(source.name) << ": ok\n";
   return 0;
@@ -214,9 +215,7 @@ int create_verb(const Invocation& call) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
     for (const auto& [name, type, value] : records)
       list.push_back({{"name", name}, {"type", type}, {"value", value}});
-    call.out << nlohmann::ordered_json({{"ok", true}, {"file", call.target}, {"records", list}})
-                    .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
-             << '\n';
+    print(call, {{"ok", true}, {"file", call.target}, {"records", list}});
     return 0;
   }
   call.out << zone_text(records);
@@ -243,9 +242,7 @@ void add_update(CLI::App& parser, Invocation& call) {
 int update_verb(const Invocation& call) {
   const std::string source = update({}, call.active, call.host);
   if (call.json)
-    call.out << nlohmann::ordered_json({{"ok", true}, {"file", call.active}, {"source", source}})
-                    .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
-             << '\n';
+    print(call, {{"ok", true}, {"file", call.active}, {"source", source}});
   else
     call.out << base::printable(fmt::format("{}: from {}", call.active, source)) << '\n';
   return 0;
@@ -286,13 +283,11 @@ int package_verb(const Invocation& call) {
   if (call.json) {
     nlohmann::ordered_json files = nlohmann::ordered_json::array();
     for (const std::filesystem::path& file : made.files) files.push_back(file.string());
-    call.out << nlohmann::ordered_json({{"ok", true},
-                                        {"files", files},
-                                        {"codes", made.codes},
-                                        {"decrypted", made.decrypted},
-                                        {"mailed", made.mailed}})
-                    .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
-             << '\n';
+    print(call, {{"ok", true},
+                 {"files", files},
+                 {"codes", made.codes},
+                 {"decrypted", made.decrypted},
+                 {"mailed", made.mailed}});
     return 0;
   }
   for (const std::filesystem::path& file : made.files) {
@@ -349,9 +344,7 @@ int recover_verb(const Invocation& call) {
   else
     host::write_new_file(call.target, text, 0600);
   if (call.json)
-    call.out << nlohmann::ordered_json({{"ok", true}, {"file", call.target}, {"sha256", base::sha256(text)}})
-                    .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
-             << '\n';
+    print(call, {{"ok", true}, {"file", call.target}, {"sha256", base::sha256(text)}});
   else
     call.out << base::printable(call.target) << ": recovered, SHA-256 " << base::sha256(text) << '\n';
   return 0;

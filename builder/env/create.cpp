@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <fmt/format.h>
-#include <initializer_list>
 #include <map>
 #include <optional>
 
@@ -57,27 +56,9 @@ std::map<std::string, std::string> values(const std::string& domain, const Priva
   return result;
 }
 
-yaml::Node parsed(const Source& source) {
-  std::vector<Error> errors;
-  yaml::Node root = parse(source, errors);
-  if (!errors.empty()) throw base::Errors(std::move(errors));
-  return root;
-}
-
 std::string with_extra(std::string text, const yaml::Node& extra, const std::string& name) {
   if (extra.kind() == yaml::Node::Kind::null) return text;
-  return head_of(text) + yaml::merged(parsed({text, name}), extra);
-}
-
-// The value at a path such as {"appliance", "domain"}; nullopt when there is none, or it is null.
-std::optional<yaml::Node> value_at(const yaml::Node& root, std::initializer_list<std::string_view> path) {
-  std::optional<yaml::Node> node = root;
-  for (const std::string_view key : path) {
-    if (node->kind() != yaml::Node::Kind::map) return std::nullopt;
-    node = node->find(key);
-    if (!node || node->kind() == yaml::Node::Kind::null) return std::nullopt;
-  }
-  return node;
+  return head_of(text) + yaml::merged(values_of({text, name}), extra);
 }
 
 bool same(const base::Where& a, const base::Where& b) {
@@ -173,9 +154,7 @@ std::vector<DnsRecord> create(const Wishes& wishes, const host::Host& host) {
         .hint("choose another name, or replace it with --force");
   const Source form = wishes.form.empty() ? Source{std::string(default_template()), "the template of kiln"}
                                           : read_source(wishes.form);
-  std::vector<Error> errors;
-  const yaml::Node extra = wishes.extra.empty() ? yaml::Node() : parse(read_source(wishes.extra), errors);
-  if (!errors.empty()) throw base::Errors(std::move(errors));
+  const yaml::Node extra = wishes.extra.empty() ? yaml::Node() : values_of(read_source(wishes.extra));
 
   std::map<std::string, std::string> fresh = values(wishes.domain, PrivateKey::make_rsa(kRsaBits), host);
   const auto filled = [&](const std::vector<DnsRecord>& dns) {
@@ -183,10 +162,10 @@ std::vector<DnsRecord> create(const Wishes& wishes, const host::Host& host) {
     return render_template(form.text, form.name, fresh);
   };
   const std::string name = form.name + ", filled in";
-  const yaml::Node draft = parsed({filled({}), name});
-  check_extra(extra, draft, wishes.domain);
+  const std::string draft = filled({});
+  check_extra(extra, values_of({draft, name}), wishes.domain);
   const std::vector<DnsRecord> records =
-      records_of(parsed({with_extra(filled({}), extra, name), name}), wishes.domain);
+      records_of(values_of({with_extra(draft, extra, name), name}), wishes.domain);
   const Source made = {with_extra(filled(records), extra, name), name};
   check_made(made, extra, host);
   if (wishes.force) {

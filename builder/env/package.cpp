@@ -59,10 +59,8 @@ std::int64_t changed(const fs::path& file) {
 }
 
 std::string domain_of(const Source& source) {
-  std::vector<Error> errors;
-  const yaml::Node root = parse(source, errors);
-  const auto appliance = root.find("appliance");
-  const auto domain = appliance ? appliance->find("domain") : std::nullopt;
+  std::vector<Error> ignored;
+  const auto domain = value_at(parse(source, ignored), {"appliance", "domain"});
   if (!domain)
     throw Error("appliance.domain is missing, after which the package is called", Exit::usage)
         .at({source.name, 0, 0});
@@ -74,11 +72,8 @@ std::string domain_of(const Source& source) {
 std::string meta_data(const fs::path& file, const std::string& domain) {
   const auto custom = beside(file, kMetaData);
   if (!custom) return fmt::format("instance-id: {0}\nlocal-hostname: {0}\n", domain);
-  std::vector<Error> errors;
   const Source source = {*custom, fs::path(file).replace_filename(kMetaData).string()};
-  const yaml::Node root = parse(source, errors);
-  if (!errors.empty()) throw base::Errors(std::move(errors));
-  const auto id = root.find("instance-id");
+  const auto id = value_at(values_of(source), {"instance-id"});
   if (!id || id->kind() != yaml::Node::Kind::scalar || id->scalar().empty())
     throw Error("has no instance-id, without which cloud-init passes over the disk", Exit::usage)
         .at({source.name, 0, 0})
@@ -222,15 +217,16 @@ struct Draft {
   Source source;
   Paper paper;
   std::optional<std::string> keys;
+  std::string meta_data;
 };
 
 Draft draft_of(const fs::path& file, const host::Host& host) {
   host::forbid_core_files();
-  Draft draft = {read_source(file), {}, beside(file, kKeys)};
+  Draft draft = {read_source(file), {}, beside(file, kKeys), {}};
   std::vector<Error> errors = check(draft.source, host);
   if (!errors.empty()) throw base::Errors(std::move(errors));
   draft.paper = {draft.source.text, file.filename().string(), domain_of(draft.source), changed(file), {}};
-  meta_data(file, draft.paper.domain);
+  draft.meta_data = meta_data(file, draft.paper.domain);
   try {
     draft.paper.codes = codes_of(draft.source.text);
   } catch (const Error& error) {
@@ -248,14 +244,13 @@ std::string packable(const fs::path& file, const host::Host& host) {
 }
 
 Bundle bundle(const fs::path& file, const host::Host& host) {
-  auto [source, paper, keys] = draft_of(file, host);
+  auto [source, paper, keys, meta] = draft_of(file, host);
   if (const auto fonts = host.env("KILN_ENV_FONTS"); fonts && !fonts->empty()) paper.fonts = *fonts;
   const std::string pdf_name = paper.name + ".pdf";
   const std::string pdf_bytes = pdf(paper);
   verify_codes(pdf_bytes, paper, host);
 
-  const Files seed = {
-      {"user-data", source.text}, {"meta-data", meta_data(file, paper.domain)}, {pdf_name, pdf_bytes}};
+  const Files seed = {{"user-data", source.text}, {"meta-data", meta}, {pdf_name, pdf_bytes}};
   const std::string iso = seed_iso(seed, paper.date, host);
   if (unpacked(iso, kSeedDisk) != seed) throw unlike(kSeedDisk);
 

@@ -151,6 +151,20 @@ std::int64_t Certificate::valid_until() const {
   return seconds(::X509_get0_notAfter(data_->certificate.get()));
 }
 
+std::optional<std::string> from_base64(std::string_view digits) {
+  const std::size_t length = std::min(digits.find('='), digits.size());
+  const std::size_t padding = digits.size() - length;
+  if (digits.empty() || digits.size() % 4 != 0 || padding > 2) return std::nullopt;
+  if (digits.find_first_not_of('=', length) != std::string_view::npos) return std::nullopt;
+  std::string bytes(digits.size() / 4 * 3, '\0');
+  const int size = ::EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
+                                     reinterpret_cast<const unsigned char*>(digits.data()),
+                                     static_cast<int>(digits.size()));
+  if (size < 0) return std::nullopt;
+  bytes.resize(static_cast<std::size_t>(size) - padding);
+  return bytes;
+}
+
 std::string random_base64(std::size_t bytes) {
   std::vector<unsigned char> buffer(bytes);
   if (::RAND_priv_bytes(buffer.data(), static_cast<int>(bytes)) != 1)

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -44,6 +45,8 @@ class Certificate {
   std::shared_ptr<const Data> data_;
 };
 
+// What `digits` stand for in base64 (RFC 4648, with padding); nullopt when they are none.
+std::optional<std::string> from_base64(std::string_view digits);
 // `bytes` random bytes of the system's generator in base64, on one line.
 std::string random_base64(std::size_t bytes);
 

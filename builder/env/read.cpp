@@ -39,4 +39,21 @@ yaml::Node parse(const Source& source, std::vector<Error>& errors) {
   return root;
 }
 
+yaml::Node values_of(const Source& source) {
+  std::vector<Error> errors;
+  yaml::Node root = parse(source, errors);
+  if (!errors.empty()) throw base::Errors(std::move(errors));
+  return root;
+}
+
+std::optional<yaml::Node> value_at(const yaml::Node& root, std::initializer_list<std::string_view> path) {
+  std::optional<yaml::Node> node = root;
+  for (const std::string_view key : path) {
+    if (node->kind() != yaml::Node::Kind::map) return std::nullopt;
+    node = node->find(key);
+    if (!node || node->kind() == yaml::Node::Kind::null) return std::nullopt;
+  }
+  return node;
+}
+
 }  // namespace kiln::env

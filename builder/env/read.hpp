@@ -3,7 +3,10 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <initializer_list>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
@@ -23,5 +26,9 @@ struct Source {
 Source read_source(const std::filesystem::path& file);
 // The values of `source`; what is wrong with its YAML goes to `errors`, and then the result may be null.
 yaml::Node parse(const Source& source, std::vector<base::Error>& errors);
+// The same; throws base::Errors.
+yaml::Node values_of(const Source& source);
+// The value at a path such as {"appliance", "domain"}; nullopt when there is none, or it is null.
+std::optional<yaml::Node> value_at(const yaml::Node& root, std::initializer_list<std::string_view> path);
 
 }  // namespace kiln::env

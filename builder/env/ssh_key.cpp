@@ -3,29 +3,16 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <openssl/evp.h>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/text.hpp"
+#include "env/pem.hpp"
 
 namespace kiln::env {
 
 namespace {
-
-// What `text` stands for in base64 (RFC 4648, with padding).
-std::optional<std::string> decoded(const std::string& text) {
-  if (text.empty() || text.size() % 4 != 0) return std::nullopt;
-  std::string bytes(text.size() / 4 * 3, '\0');
-  const int size =
-      ::EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
-                        reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  if (size < 0) return std::nullopt;
-  const std::size_t end = text.find_last_not_of('=');
-  bytes.resize(static_cast<std::size_t>(size) - (text.size() - 1 - end));
-  return bytes;
-}
 
 // Takes a field off the front of `bytes`.
 std::optional<std::string_view> field(std::string_view& bytes) {
@@ -48,7 +35,7 @@ bool is_ssh_key(std::string_view line) {
     return word.starts_with("ssh-") || word.starts_with("ecdsa-") || word.starts_with("sk-");
   });
   if (type == words.end() || type + 1 == words.end() || (type + 1)->size() > (1U << 16U)) return false;
-  const auto bytes = decoded(*(type + 1));
+  const auto bytes = from_base64(*(type + 1));
   if (!bytes) return false;
   std::string_view rest = *bytes;
   if (field(rest) != *type || rest.empty()) return false;

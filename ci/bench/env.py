@@ -63,12 +63,12 @@ def measure():
         seconds = call("recover", "-o", back, f"{path}.pdf")
         same(path, back)
         rows.append((f"`recover` from its PDF, {title}", seconds, "15 s" if folder == "most" else ""))
-    pages = WORK / "most/page"
-    subprocess.run(["pdftoppm", "-q", "-r", "150", "-gray", "-png", WORK / "most/env.yml.pdf", pages], check=True)
+    subprocess.run(["pdftoppm", "-q", "-r", "150", "-gray", "-png", WORK / "most/env.yml.pdf", WORK / "most/page"], check=True)
+    pages = sorted(WORK.glob("most/page-*.png"))
     back = WORK / "most/scanned.yml"
-    seconds = call("recover", "-o", back, *sorted(WORK.glob("most/page-*.png")))
+    seconds = call("recover", "-o", back, *pages)
     same(WORK / "most/env.yml", back)
-    rows.append((f"`recover` from {len(list(WORK.glob('most/page-*.png')))} pages at 150 dpi, the most that fits", seconds, "15 s"))
+    rows.append((f"`recover` from {len(pages)} pages at 150 dpi, the most that fits", seconds, "15 s"))
     return rows
 
 

@@ -151,7 +151,7 @@ TEST_F(CheckTest, SshKeysArePublicOnes) {
               IsEmpty());
   // Cut short, one kind called by another's name, or nothing of a key: sshd passes over each without a word.
   for (const std::string& bad :
-       {rsa.substr(0, 60), "AAAB" + rsa.substr(4), std::string("AAAA"), rsa + "AAAA"})
+       {rsa.substr(0, 60), "AAAB" + rsa.substr(4), std::string("AAAA"), std::string("===="), rsa + "AAAA"})
     EXPECT_THAT(key("ssh-rsa " + bad + " me"), ElementsAre(HasSubstr("or not all of one"))) << bad;
   EXPECT_THAT(key("ssh-ed25519 " + rsa), ElementsAre(HasSubstr("is no public key of ssh")));
   EXPECT_THAT(key("ssh-rsa"), ElementsAre(HasSubstr("is no public key of ssh")));

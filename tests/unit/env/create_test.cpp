@@ -45,6 +45,13 @@ class CreateTest : public testing::Test {
     for (const std::string& key : base::split(path, '.')) node = node.find(key).value_or(yaml::Node());
     return node.scalar();
   }
+  // The strings of the DKIM record as one.
+  static std::string published_key(const std::vector<DnsRecord>& records) {
+    std::string text;
+    for (const std::string& part : base::split(records.at(4).value, '"'))
+      if (part != " ") text += part;
+    return text;
+  }
   fakes::World world_;
   fakes::TempTree tree_;
   Wishes wishes_ = {.domain = "ecs.example.org", .target = {}, .form = {}, .extra = {}};
@@ -77,10 +84,7 @@ TEST_F(CreateTest, SecretsAreThoseOfTheSpecification) {
   const std::string settings = value(root, "ecs.settings");
   for (const char* name : {"SECRET_KEY", "REGISTRATION_SECRET", "PASSWORD_RESET_SECRET"})
     EXPECT_THAT(settings, testing::ContainsRegex(std::string(name) + " = '[A-Za-z0-9+/]{52}'\n")) << name;
-  std::string published;
-  for (const std::string& part : base::split(records.at(4).value, '"'))
-    if (part != " ") published += part;
-  EXPECT_EQ(published, "v=DKIM1; k=rsa; p=" + dkim.public_base64());
+  EXPECT_EQ(published_key(records), "v=DKIM1; k=rsa; p=" + dkim.public_base64());
   for (const std::string& line : base::lines(zone_text(records)))
     EXPECT_THAT(text(), HasSubstr("#   " + line + "\n"));
 }
@@ -158,10 +162,7 @@ TEST_F(CreateTest, RecordsAreThoseOfTheKeyThatIsInTheFile) {
   wishes_.extra = tree_.file("extra.yml", "appliance:\n  dkim:\n    key: |\n" + indented);
   const auto records = create(wishes_, world_.host());
   EXPECT_EQ(base::words(value(made(), "appliance.dkim.key")), base::words(own.pem()));
-  std::string published;
-  for (const std::string& part : base::split(records.at(4).value, '"'))
-    if (part != " ") published += part;
-  EXPECT_EQ(published, "v=DKIM1; k=rsa; p=" + own.public_base64());
+  EXPECT_EQ(published_key(records), "v=DKIM1; k=rsa; p=" + own.public_base64());
   for (const std::string& line : base::lines(zone_text(records)))
     EXPECT_THAT(text(), HasSubstr("#   " + line + "\n"));
   wishes_.force = true;
