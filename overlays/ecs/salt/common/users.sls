@@ -15,3 +15,9 @@
     - require:
       - group: {{ name }}
 {%- endfor %}
+{%- for line in text.splitlines() if line.startswith('g ') %}
+{%- set name, id = line.split()[1:3] %}
+{{ name }}:
+  group.present:
+    - gid: {{ id }}
+{%- endfor %}
