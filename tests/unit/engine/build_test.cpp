@@ -166,10 +166,11 @@ TEST(SettledGuest, IsWarmedOnceBeforeItIsKept) {
     });
   });
   world.build();
+  EXPECT_EQ(warmed, 1);
+  EXPECT_THAT(world.machines.log, Contains("save"));
   world.change("states", "2");
   world.build();
   EXPECT_EQ(warmed, 1);
-  EXPECT_THAT(world.machines.log, Contains("save"));
 }
 
 TEST(SettledGuest, IsMadeAnewForAnotherMachineAndAnotherLayer) {
