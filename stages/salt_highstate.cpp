@@ -34,7 +34,8 @@ The trees stay in the image at INTO/salt and INTO/pillar, and /etc/salt/minion.d
 
 A failed state fails the build: the error names each one's id, function, file and comment. All results are kept as
 salt.json beside the layer's log, and packages that the states still had to install are named, since they are
-installed faster by a `packages` step. Neither tree may hold a private key.)";
+installed faster by a `packages` step. Neither tree may hold a private key. Modules of the tree's own (`_modules` and
+the like) are found when their file's name contains the name they are called by.)";
 
 constexpr std::array<stage::Option, 4> options = {{
     {.name = "tree",
@@ -90,8 +91,13 @@ class SaltHighstate : public stage::Stage {
         options_.has("pillar") ? work.input(options_.path("pillar")) : std::filesystem::path();
     check(tree, pillar);
 
-    image::System& guest = work.guest();
+    image::System& guest = work.guest(import_salt);
     const std::string python = interpreter(guest);
+    if (python.empty()) {
+      throw base::Error("the image has no salt-call")
+          .at(options_.step)
+          .hint("add a salt_install step before this one");
+    }
     place(work, guest, tree, pillar);
     apply(work, guest, python, tree);
   }
@@ -149,7 +155,8 @@ class SaltHighstate : public stage::Stage {
   }
 
   // The Python that salt-call runs by. It is looked at as a file: to run it takes ten seconds without KVM.
-  [[nodiscard]] std::string interpreter(image::System& guest) const {
+  // "" when there is no Salt.
+  static std::string interpreter(image::System& guest) {
     for (const std::string path : {"/usr/local/bin/salt-call", "/usr/bin/salt-call"}) {
       if (!guest.run(target::exec({"test", "-x", path}, "looking for Salt")).ok()) continue;
       const host::Finished head =
@@ -161,9 +168,15 @@ class SaltHighstate : public stage::Stage {
       }
       return "python3";
     }
-    throw base::Error("the image has no salt-call")
-        .at(options_.step)
-        .hint("add a salt_install step before this one");
+    return {};
+  }
+
+  // Has the guest import Salt before it is kept, which takes six seconds without KVM. A Salt of another kind
+  // is not imported, and told of when it is run.
+  static void import_salt(image::System& guest) {
+    const std::string python = interpreter(guest);
+    if (!python.empty())
+      guest.run(target::exec({python, "-c", std::string(target::import_ahead())}, "importing Salt"));
   }
 
   void apply(stage::Workspace& work, image::System& guest, const std::string& python,
@@ -272,7 +285,7 @@ const stage::StageType salt_highstate = {
     .doc = doc,
     .kind = stage::Kind::image,
     .place = stage::Place::guest,
-    .revision = 1,
+    .revision = 2,
     .resolves = true,
     .options = options,
     .tools = {},

@@ -16,8 +16,8 @@ namespace fs = std::filesystem;
 // Boots from `layer` on a disk of its own, and keeps what came of it. Throws base::Error: of a guest that
 // does not boot by `booting`.
 cache::Settled make(Session& session, const std::string& layer, const image::GuestOptions& options,
-                    const std::string& machine, const std::function<void(std::string_view)>& doing,
-                    bool& booting) {
+                    const std::string& machine, const stage::Workspace::Warm& warm,
+                    const std::function<void(std::string_view)>& doing, bool& booting) {
   const auto entry = session.store.begin();
   cache::Settled made{entry.folder(), machine};
   const auto size = session.machines.virtual_size(options.disk);
@@ -27,6 +27,7 @@ cache::Settled make(Session& session, const std::string& layer, const image::Gue
   booting = true;
   auto guest = session.machines.boot(own, doing);
   booting = false;
+  if (warm) warm(*guest);
   doing("keeping the settled guest");
   guest->save(made.memory(), made.initrd());
   guest.reset();
@@ -38,6 +39,7 @@ cache::Settled make(Session& session, const std::string& layer, const image::Gue
 
 std::unique_ptr<image::Guest> settled_guest(Session& session, const std::string& layer,
                                             const image::GuestOptions& options,
+                                            const stage::Workspace::Warm& warm,
                                             const std::function<void(std::string_view)>& doing,
                                             stage::Observer& observer) {
   const std::string machine = session.machines.guest_identity(options);
@@ -45,7 +47,7 @@ std::unique_ptr<image::Guest> settled_guest(Session& session, const std::string&
   try {
     auto settled = session.store.find_settled(layer);
     if (!settled || settled->machine != machine)
-      settled = make(session, layer, options, machine, doing, booting);
+      settled = make(session, layer, options, machine, warm, doing, booting);
     image::GuestOptions own = options;
     own.kernel = settled->kernel();
     own.initrd = settled->initrd();

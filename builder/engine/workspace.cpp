@@ -424,9 +424,9 @@ Session::BootFiles StepWorkspace::boot_files() {
   return boot;
 }
 
-image::System& StepWorkspace::guest() {
+image::System& StepWorkspace::guest(const Warm& warm) {
   require_image_step("guest()");
-  if (!booted_ || !booted_->guest) boot();
+  if (!booted_ || !booted_->guest) boot(warm);
   if (booted_->at_rest) {
     booted_->guest->leave_rest();
     booted_->at_rest = false;
@@ -435,7 +435,7 @@ image::System& StepWorkspace::guest() {
   return *logged_;
 }
 
-void StepWorkspace::boot() {
+void StepWorkspace::boot(const Warm& warm) {
   let_go();
   const auto boot = boot_files();
   const auto verdict = session_.accel(boot.kernel);
@@ -456,7 +456,7 @@ void StepWorkspace::boot() {
   const bool as_parent = !touched_ && !place_.parent.empty();
   touched_ = true;
   if (as_parent && session_.options.settled)
-    booted_->guest = settled_guest(session_, place_.parent, options, booted_->doing(), *observer_);
+    booted_->guest = settled_guest(session_, place_.parent, options, warm, booted_->doing(), *observer_);
   if (booted_->guest) return;
   observer_->doing(verdict.accel == image::Accel::tcg ? "booting the guest (TCG)" : "booting the guest");
   booted_->guest = session_.machines.boot(options, booted_->doing());

@@ -147,7 +147,8 @@ class StepWorkspace final : public stage::Workspace {
   std::filesystem::path new_disk() override;
   image::Files& files() override;
   image::System& system() override;
-  image::System& guest() override;
+  using Workspace::guest;
+  image::System& guest(const Warm& warm) override;
   void resolved(const std::string& line) override;
   void served(const std::string& url, const std::string& sha256) override { served_[url] = sha256; }
   void resolved_at(std::int64_t when) override { resolved_at_ = when; }
@@ -169,7 +170,7 @@ class StepWorkspace final : public stage::Workspace {
   [[nodiscard]] std::filesystem::path scratch_folder(std::string_view name);
   Session::BootFiles boot_files();
   // The guest of the image as it is, in booted_.
-  void boot();
+  void boot(const Warm& warm);
 
   Session& session_;
   Place place_;

@@ -48,7 +48,12 @@ class Workspace {
   virtual image::Files& files() = 0;  // the layer's root file system, offline
   virtual image::System&
   system() = 0;  // commands: in a sandbox on the mounted layer when root allows it, else in the guest
-  virtual image::System& guest() = 0;  // commands in the booted guest
+  // Commands in the booted guest. `warm` is called before a guest is kept for later runs, with what is worth
+  // having in its memory then; it leaves the disk as it is, and nothing may depend on it: a guest that was
+  // kept by another step, or is not kept, comes without.
+  using Warm = std::function<void(image::System&)>;
+  virtual image::System& guest(const Warm& warm) = 0;
+  image::System& guest() { return guest({}); }
   // Records what a mirror served (engine rule 4): "release <sha256> <suite>", "package nginx 1.22.1-9".
   virtual void resolved(const std::string& line) = 0;
   // Where a release file was fetched that is recorded by `sha256`: `plan --online` asks there again.

@@ -63,6 +63,11 @@ std::string minion_config(const std::string& id, const std::string& states, cons
 // command's.
 std::string_view log_filter();
 
+// A Python program that imports Salt and ends once it has left a process behind that the next log_filter()
+// hands its command to, if that is a salt-call of the same Salt: imports are half of what salt-call takes to
+// begin. It serves one command, so that nothing that was replaced on disk meanwhile is run for long.
+std::string_view import_ahead();
+
 // Goes through salt-call's log as it comes (-l info), line by line. Changes of states are logged there in
 // full, diffs of files among them: those lines are dropped, since no one knows a file's mode yet.
 class SaltLog {

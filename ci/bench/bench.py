@@ -123,7 +123,7 @@ def write_base():
     profiles.mkdir()
     (profiles / "base.yml").write_text(
         f"""steps:
-  - base_debian: {{suite: bookworm, kernel: linux-image-cloud-amd64}}
+  - base_debian: {{suite: bookworm, kernel: linux-image-cloud-amd64, locales: [en_US.UTF-8]}}
   - packages: {{install: [python3-venv, python3-apt]}}
   - salt_install: {{lock: {TOP}/profiles/locks/salt-py311.txt}}
   - seal:

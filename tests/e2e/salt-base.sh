@@ -16,3 +16,6 @@ END
 kiln build "$work/settles.yml" --until salt_highstate --output "$work/built"
 expect_status 0
 find "$store/settled" -name memory.zst | grep -q . || fail "no settled guest is kept"
+# what was kept has Salt imported, and runs the highstate by it
+layer=$(dirname "$("$KILN" cache path "$work/settles.yml@salt_highstate" --store "$store")")
+grep -q "run by a Salt that was imported ahead" "$layer/log" || fail "the highstate began without what was imported"

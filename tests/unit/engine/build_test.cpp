@@ -155,6 +155,24 @@ TEST(SettledGuest, IsKeptOnceAndResumedFromThenOn) {
   EXPECT_EQ(bench.world.names(bench.world.root / "settled").size(), 1U);
 }
 
+TEST(SettledGuest, IsWarmedOnceBeforeItIsKept) {
+  World world;
+  world.base("base", "1");
+  int warmed = 0;
+  world.guest("states", "1", [&](stage::Workspace& work) {
+    work.guest([&](image::System&) {
+      ++warmed;
+      EXPECT_THAT(world.machines.log, Not(Contains("save")));
+    });
+  });
+  world.build();
+  EXPECT_EQ(warmed, 1);
+  EXPECT_THAT(world.machines.log, Contains("save"));
+  world.change("states", "2");
+  world.build();
+  EXPECT_EQ(warmed, 1);
+}
+
 TEST(SettledGuest, IsMadeAnewForAnotherMachineAndAnotherLayer) {
   Settled bench;
   bench.build();

@@ -285,7 +285,11 @@ class FakeWorkspace : public stage::Workspace {
   std::filesystem::path new_disk() override { throw std::logic_error("this is no base stage"); }
   image::Files& files() override { return image_files; }
   image::System& system() override { return fake_system; }
-  image::System& guest() override { return fake_guest; }
+  using Workspace::guest;
+  image::System& guest(const Warm& warm) override {
+    if (warm) warm(fake_guest);
+    return fake_guest;
+  }
   bool offline() const override { return is_offline; }
   void resolved(const std::string& line) override { resolutions.push_back(line); }
   void served(const std::string& url, const std::string& sha256) override {

@@ -1,7 +1,9 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "stage/key_writer.hpp"
+#include "target/salt.hpp"
 #include "unit/stages/fake_workspace.hpp"
 
 namespace kiln::stages {
@@ -40,6 +42,13 @@ class SaltHighstateTest : public ::testing::Test {
   std::string run(const std::string& more = ", pillar: pillar") {
     return error_of(
         [&] { make_stage(stages::salt_highstate, "{tree: salt" + more + "}", tree.path())->run(work); });
+  }
+
+  [[nodiscard]] const image::Exec& imports() const {
+    const auto found =
+        std::find_if(work.fake_guest.commands.begin(), work.fake_guest.commands.end(),
+                     [](const image::Exec& exec) { return exec.argv.size() == 3 && exec.argv[1] == "-c"; });
+    return *found;
   }
 
   fakes::TempTree tree;
@@ -89,10 +98,41 @@ TEST_F(SaltHighstateTest, DiffsOfPrivateFilesAreNotKept) {
   EXPECT_NE(work.kept.at("salt.json").find("+hello"), std::string::npos);
 }
 
+TEST_F(SaltHighstateTest, AGuestThatIsKeptHasImportedSalt) {
+  EXPECT_EQ(run(), "no error");
+  EXPECT_EQ(imports().argv,
+            (std::vector<std::string>{"/opt/salt/bin/python3", "-c", std::string(target::import_ahead())}));
+}
+
+// Both programs with a Salt that does nothing but tell its arguments.
+TEST_F(SaltHighstateTest, WhatWasImportedRunsOneCommandAndGivesItsStatus) {
+  const auto runner = host::system_runner();
+  if (!runner->find_program("python3")) GTEST_SKIP() << "no python3 here to run the programs";
+  for (const char* module : {"cli/__init__", "cli/call", "cli/caller", "__init__", "minion", "state"})
+    tree.file(fmt::format("modules/salt/{}.py", module), "");
+  tree.file("modules/salt/scripts.py",
+            "import sys\ndef salt_call():\n    print(sys.argv)\n    sys.stderr.write('[INFO    ] {\"x\": "
+            "\"SECRET\"}\\n[INFO    ] said\\n')\n    sys.exit(3)\n");
+  // One command, for the runner leaves no process of a command behind.
+  host::Command both{"sh", "-c",
+                     "python3 -c \"$0\" && { python3 -c \"$1\" salt-call --local 'a b'; echo $?; python3 -c "
+                     "\"$1\" salt-call 2>&1 | tail -n 1; }",
+                     std::string(target::import_ahead()), std::string(target::log_filter())};
+  both.env["PYTHONPATH"] = (tree / "modules").string();
+  both.env["PATH"] = "/usr/bin:/bin";
+  const host::Finished done = runner->run(both);
+  // The second command finds nobody: it is run as it stands.
+  EXPECT_EQ(done.out,
+            "['salt-call', '--local', 'a b']\n3\n"
+            "FileNotFoundError: [Errno 2] No such file or directory: 'salt-call'\n");
+  EXPECT_EQ(done.err, "[INFO    ] run by a Salt that was imported ahead\n[INFO    ] said\n");
+}
+
 TEST_F(SaltHighstateTest, ChangesOfStatesAreTakenOutOfTheLogInsideTheImage) {
   EXPECT_EQ(run(), "no error");
-  const image::Exec& command = *std::find_if(work.fake_guest.commands.begin(), work.fake_guest.commands.end(),
-                                             [](const image::Exec& exec) { return exec.argv[1] == "-c"; });
+  const image::Exec& command =
+      *std::find_if(work.fake_guest.commands.begin(), work.fake_guest.commands.end(),
+                    [](const image::Exec& exec) { return exec.argv.size() > 3 && exec.argv[1] == "-c"; });
   const auto runner = host::system_runner();
   if (!runner->find_program("python3")) GTEST_SKIP() << "no python3 here to run the filter";
   const std::string log = (tree / "log").string();

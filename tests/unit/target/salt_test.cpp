@@ -147,6 +147,7 @@ TEST(Salt, TheMinionNeedsNoMaster) {
   EXPECT_NE(text.find("file_client: local\n"), std::string::npos);
   EXPECT_NE(text.find("id: appliance\n"), std::string::npos);
   EXPECT_NE(text.find("    - /srv/pillar\n"), std::string::npos);
+  EXPECT_NE(text.find("\nlazy_loader_strict_matching: true\n"), std::string::npos);
 }
 
 }  // namespace
