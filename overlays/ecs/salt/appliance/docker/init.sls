@@ -78,6 +78,16 @@ docker:
     - watch:
       - file: /etc/docker/daemon.json
 
+docker-containers:
+  file.managed:
+    - name: /etc/systemd/system/docker-containers.service
+    - source: salt://appliance/systemd/docker-containers.service
+  service.running:
+    - enable: true
+    - require:
+      - file: docker-containers
+      - service: docker
+
 # for those who look where docker's data usually is
 {%- for old, new in [('/var/lib/docker', '/volatile/docker'), ('/var/lib/containerd', '/volatile/docker/containerd')] %}
 {%- if salt['file.directory_exists'](old) and not salt['file.is_link'](old) %}
