@@ -26,6 +26,7 @@
 #include "fakes/host.hpp"
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
+#include "host/download.hpp"
 #include "host/temp_dir.hpp"
 #include "stage/stage_set.hpp"
 #include "stage/workspace.hpp"
@@ -274,8 +275,13 @@ class FakeWorkspace : public stage::Workspace {
   std::filesystem::path input(const std::filesystem::path& path) override { return path; }
   std::chrono::seconds step_limit() const override { return std::chrono::minutes(7); }
   std::filesystem::path scratch() override { return scratch_.path(); }
-  std::filesystem::path blob(const std::string&, const std::string&) override {
-    throw std::logic_error("no stage tested here asks for blobs");
+  std::filesystem::path blob(const std::string& url, const std::string& sha256) override {
+    const auto file = blobs.find(url);
+    if (file == blobs.end())
+      throw base::Error("cannot fetch " + url + ": the server answered with HTTP status 404");
+    if (!host::is_fetched(file->second, sha256))
+      throw base::Error("what " + url + " serves is not what was asked for");
+    return file->second;
   }
   std::filesystem::path package_cache(const std::string& kind) override {
     const std::filesystem::path folder = cache_.path() / kind;
@@ -307,6 +313,7 @@ class FakeWorkspace : public stage::Workspace {
   FakeSystem fake_system;
   FakeSystem fake_guest;
   RecordingObserver seen;
+  std::map<std::string, std::filesystem::path> blobs;  // by URL
   std::vector<std::string> resolutions;
   std::vector<std::string> releases;
   std::int64_t as_of = 0;
