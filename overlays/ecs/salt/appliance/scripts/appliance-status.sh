@@ -45,7 +45,8 @@ render() {
   esac
   for file in "$run"/notices.d/*.txt; do
     [ -s "$file" ] || continue
-    note=$(escape "$(head -c 1000 "$file" | tr '\n' ' ')")
+    note=$(head -c 1000 "$file")
+    note=$(escape "${note//$'\n'/ }")
     notices+="<li>$note</li>"
   done
   [ -z "$notices" ] || notices="<ul>$notices</ul>"

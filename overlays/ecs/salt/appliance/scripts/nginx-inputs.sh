@@ -42,23 +42,31 @@ expiry() { # an expired CRL makes nginx refuse every client certificate
   notice client-crl "$text"
 }
 
+if [ "${1-}" = --again ]; then
+  [ "$(stamp)" = "$(cat $live/stamp)" ] || systemctl start appliance-client-ca.service
+  exit 0
+fi
 if [ "${1-}" = --watch ]; then
   systemctl is-active -q nginx || exit 0
-  # systemd does not look while this runs, so stay until all is quiet: the application may write one file after the other
-  seen=none rounds=0
-  while [ $rounds -lt 20 ]; do
+  # the path unit sees nothing while this runs, so stay until all is quiet: the application may write one file after the other
+  seen=none quiet=0 changed=false
+  while [ $quiet -lt 3 ]; do
     now=$(stamp)
     if [ "$now" != "$seen" ]; then
-      seen=$now
+      seen=$now quiet=0
     elif [ "$now" != "$(cat $live/stamp)" ]; then
       echo "the CA of client certificates or its CRL is another: reloading nginx"
       systemctl reload nginx
-    elif [ $rounds -ge 3 ]; then
-      break
+      quiet=0 changed=true
+    else
+      quiet=$((quiet + 1))
     fi
-    rounds=$((rounds + 1))
     sleep 0.5
   done
+  # and look once more when it sees again, for what was written in the moment between
+  if [ $changed = true ]; then
+    systemd-run -q --on-active=2 --timer-property=AccuracySec=500ms "$0" --again
+  fi
   expiry
   exit 0
 fi
