@@ -9,9 +9,8 @@ restore() {
   guest sh -c 'rm -rf /data/ecs-ca; [ ! -e /data/ecs-ca.test ] || mv /data/ecs-ca.test /data/ecs-ca
     rm -f /run/active-env.yml; [ ! -e /run/active-env.test ] || mv /run/active-env.test /run/active-env.yml
     systemctl restart appliance-client-ca.path; systemctl reload-or-restart nginx' || true
-  rm -rf "$work"
 }
-trap restore EXIT
+leave_with restore
 
 # two authorities: the one of the ECS, and a stranger's of the same name
 authority() { # NAME

@@ -3,7 +3,7 @@
 # header the backends trust comes from anyone but nginx.
 . "$(dirname "$0")/machine.inc"
 . "$(dirname "$0")/web.inc"
-trap 'stop_echo; rm -rf "$work"' EXIT
+leave_with stop_echo
 
 stop_echo
 start_echo 5000 5095 5090

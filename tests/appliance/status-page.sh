@@ -3,7 +3,8 @@
 # whatever is asked. SHOTS=FOLDER keeps pictures of it, for people to look at.
 . "$(dirname "$0")/machine.inc"
 . "$(dirname "$0")/web.inc"
-trap 'guest sh -c "appliance-status --clear; appliance-status --notice test-one; appliance-status --notice test-two"; rm -rf "$work"' EXIT
+restore() { guest sh -c "appliance-status --clear; appliance-status --notice test-one; appliance-status --notice test-two"; }
+leave_with restore
 
 answers 503 "$url4/" || fail "a backend answers: this test is for a machine without"
 status() { guest appliance-status "$@"; }

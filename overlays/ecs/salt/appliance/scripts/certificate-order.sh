@@ -16,6 +16,7 @@ for key in "$base"/accounts/*/account_key.pem; do
 done
 
 # A server may refuse a nonce at any request and wants to be asked again; dehydrated gives up then, so it starts from the front.
+# A server that has forgotten the account gets a new one.
 round=1
 while :; do
   # shellcheck disable=SC2086
@@ -25,8 +26,15 @@ while :; do
     exit 0
   fi
   cat /tmp/order >&2
-  grep -q badNonce /tmp/order && [ $round -lt 20 ] || exit 1
+  if grep -q 'acme:error:badNonce' /tmp/order; then
+    echo "the nonce was refused in round $round"
+  elif grep -q 'acme:error:accountDoesNotExist' /tmp/order; then
+    echo "the account is not known there any more"
+    rm -rf "$base/accounts"
+  else
+    exit 1
+  fi
+  [ $round -lt 20 ] || exit 1
   round=$((round + 1))
-  echo "the nonce was refused: round $round"
   sleep 1
 done
