@@ -2,6 +2,7 @@
 include:
   - appliance.layout
   - appliance.openssh
+  - appliance.certificate
   - appliance.nginx
   - appliance.postgresql
   - appliance.docker

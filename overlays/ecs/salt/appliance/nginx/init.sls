@@ -1,60 +1,36 @@
-# nginx, the web frontend: 80 and 443, a certificate of the machine's own, the 503 status page while no backend answers.
+# nginx, the web frontend: 80 and 443, client certificates, the 503 status page while no backend answers.
 include:
   - common.packages
   - appliance.layout
+  - appliance.certificate
+
+{%- set starting = {'state': 'starting', 'refresh': 20, 'notices': '', 'title': 'The appliance is starting',
+  'text': 'The service will be available in a few minutes.',
+  'foot': 'This page asks again every 20 seconds; nothing has to be done to get on.'} %}
+{%- set refused = {'state': 'failed', 'refresh': 3600, 'notices': '', 'title': 'Your certificate was refused',
+  'text': 'It has been revoked, has expired, or is not of this site.',
+  'foot': 'To choose another one, close the browser and open this page again.'} %}
+{%- set needed = {'state': 'standby', 'refresh': 3600, 'notices': '', 'title': 'A client certificate is needed',
+  'text': 'This site can be read only with a certificate that it has issued.',
+  'foot': 'Import yours into the browser, close it and open this page again.'} %}
+{#- the same page with its places left open, for appliance-status #}
+{%- set template = {'state': '@STATE@', 'refresh': '@REFRESH@', 'notices': '@NOTICES@', 'title': '@TITLE@', 'text': '@TEXT@',
+  'foot': '@FOOT@'} %}
 
 appliance-status-files:
   file.managed:
     - names:
-      - /usr/local/share/appliance/503.html:
-        - source: salt://appliance/nginx/503.html
+{%- for name, values in {'503': starting, 'refused': refused, 'needed': needed, '503.template': template}.items() %}
+      - /usr/local/share/appliance/{{ name }}.html:
+        - source: salt://appliance/nginx/page.html
         - template: jinja
-        - context:
-            title: The appliance is starting
-            text: The service will be available in a few minutes.
-      # the same page with its two places left open, for appliance-status
-      - /usr/local/share/appliance/503.template.html:
-        - source: salt://appliance/nginx/503.html
-        - template: jinja
-        - context:
-            title: '@TITLE@'
-            text: '@TEXT@'
+        - context: {{ values | json }}
+{%- endfor %}
       - /usr/local/sbin/appliance-status:
         - source: salt://appliance/scripts/appliance-status.sh
         - mode: '0755'
     - require:
       - file: appliance-folders
-
-# app answers the challenges, nginx only reads them
-/var/lib/appliance/acme-challenge:
-  file.directory:
-    - user: app
-    - group: app
-    - mode: '0755'
-    - makedirs: true
-    - require:
-      - sls: common.users
-
-appliance-certificate:
-  file.managed:
-    - names:
-      - /usr/local/share/appliance/certificate-selfsigned.sh:
-        - source: salt://appliance/scripts/certificate-selfsigned.sh
-        - mode: '0755'
-      - /etc/systemd/system/appliance-certificate.service:
-        - source: salt://appliance/systemd/appliance-certificate.service
-      - /etc/systemd/system/nginx.service.d/appliance.conf:
-        - makedirs: true
-        - contents: |
-            [Unit]
-            Requires=appliance-certificate.service
-            After=appliance-certificate.service
-    - require:
-      - file: /app/etc
-  service.running:
-    - require:
-      - file: appliance-certificate
-      - pkg: packages
 
 nginx-config:
   file.managed:
@@ -64,6 +40,18 @@ nginx-config:
       - /etc/nginx/sites-available/appliance:
         - source: salt://appliance/nginx/site.conf
         - template: jinja
+      - /etc/nginx/appliance/proxy.conf:
+        - source: salt://appliance/nginx/proxy.conf
+      - /etc/nginx/appliance/gate.conf:
+        - source: salt://appliance/nginx/gate.conf
+      - /etc/nginx/appliance/page.conf:
+        - source: salt://appliance/nginx/page.conf
+      - /etc/systemd/system/nginx.service.d/appliance.conf:
+        - source: salt://appliance/systemd/nginx.service.conf
+      - /usr/local/share/appliance/nginx-inputs.sh:
+        - source: salt://appliance/scripts/nginx-inputs.sh
+        - mode: '0755'
+    - makedirs: true
     - require:
       - pkg: packages
 
@@ -85,8 +73,26 @@ nginx:
     - require:
       - service: appliance-certificate
       - file: appliance-status-files
-      - file: /var/lib/appliance/acme-challenge
     - watch:
       - file: nginx-config
       - file: /etc/nginx/sites-enabled/appliance
       - file: /etc/nginx/sites-enabled/default
+
+# what the application writes at runtime
+appliance-client-ca:
+  file.managed:
+    - names:
+{%- for unit in ['service', 'path', 'timer'] %}
+      - /etc/systemd/system/appliance-client-ca.{{ unit }}:
+        - source: salt://appliance/systemd/appliance-client-ca.{{ unit }}
+{%- endfor %}
+    - require:
+      - file: nginx-config
+  service.running:
+    - names:
+      - appliance-client-ca.path
+      - appliance-client-ca.timer
+    - enable: true
+    - require:
+      - file: appliance-client-ca
+      - service: nginx

@@ -1,10 +1,18 @@
 #!/bin/bash
 # Sets what the 503 page says while the web application does not answer, until the next boot.
-# usage: appliance-status TITLE [TEXT]    show this title and text
-#        appliance-status --clear         back to the page the image brings
+# usage: appliance-status [--state starting|updating|failed|standby] TITLE [TEXT]    show this title and text
+#        appliance-status --clear                back to the page the image brings; notices stay
+#        appliance-status --notice NAME [TEXT]   a line beneath, whatever the title is; without a text it goes again
+# The state gives the mark and the page's last line; it is `starting` when it is not told.
 set -euo pipefail
 template=/usr/local/share/appliance/503.template.html
-target=/run/appliance/503.html
+run=/run/appliance
+page=$run/503.html
+
+usage() {
+  sed -n '3,5s/^# //p' "$0" >&2
+  exit 2
+}
 
 escape() { # text of HTML, never markup
   local text=$1
@@ -15,29 +23,80 @@ escape() { # text of HTML, never markup
   printf '%s' "$text"
 }
 
+replace() { # FILE: becomes what comes on standard input, whole or not at all
+  local new
+  new=$(mktemp "$1.XXXXXX")
+  if cat >"$new" && chmod 0644 "$new" && mv "$new" "$1"; then return; fi
+  rm -f "$new"
+  return 1
+}
+
+render() {
+  local state=starting title='The appliance is starting' text='The service will be available in a few minutes.'
+  local notices='' file note rest out='' refresh=20
+  local foot='This page asks again every 20 seconds; nothing has to be done to get on.'
+  if [ -e "$run/status" ]; then
+    # first line the state, second the title, the rest is the text
+    { read -r state && IFS= read -r title && text=$(cat); } <"$run/status"
+  fi
+  case $state in
+    failed) refresh=60 foot='Those who run this appliance have to look at it. This page asks again every minute.' ;;
+    standby) refresh=60 foot='Those who run this appliance have set it to standby. This page asks again every minute.' ;;
+  esac
+  for file in "$run"/notices.d/*.txt; do
+    [ -s "$file" ] || continue
+    note=$(head -c 1000 "$file")
+    note=$(escape "${note//$'\n'/ }")
+    notices+="<li>$note</li>"
+  done
+  [ -z "$notices" ] || notices="<ul>$notices</ul>"
+
+  # place by place from the front: a value that holds a place's name is never filled in
+  rest=$(<"$template")
+  while [[ $rest =~ @(STATE|TITLE|TEXT|NOTICES|FOOT|REFRESH)@ ]]; do
+    out+=${rest%%"${BASH_REMATCH[0]}"*}
+    rest=${rest#*"${BASH_REMATCH[0]}"}
+    case ${BASH_REMATCH[1]} in
+      STATE) out+=$state ;;
+      TITLE) out+=$(escape "$title") ;;
+      TEXT) out+=$(escape "$text") ;;
+      NOTICES) out+=$notices ;;
+      FOOT) out+=$foot ;;
+      REFRESH) out+=$refresh ;;
+    esac
+  done
+  printf '%s%s\n' "$out" "$rest" | replace "$page"
+}
+
+state=starting
+if [ "${1-}" = --state ]; then
+  state=${2-}
+  case $state in
+    starting | updating | failed | standby) shift 2 ;;
+    *) usage ;;
+  esac
+  case ${1-} in
+    -*) usage ;;
+  esac
+fi
+install -d -m 0755 "$run" "$run/notices.d"
+exec 9>"$run/status.lock"
+flock 9
 case ${1-} in
   --clear)
-    rm -f "$target"
-    exit 0
+    rm -f "$run/status"
     ;;
-  '' | -*)
-    echo "usage: appliance-status TITLE [TEXT] | --clear" >&2
-    exit 2
+  --notice)
+    [[ ${2-} =~ ^[a-z0-9][a-z0-9-]*$ ]] || usage
+    if [ -n "${3-}" ]; then
+      printf '%s\n' "$3" | replace "$run/notices.d/$2.txt"
+    else
+      rm -f "$run/notices.d/$2.txt"
+    fi
+    ;;
+  '' | -*) usage ;;
+  *)
+    printf '%s\n%s\n%s\n' "$state" "${1//$'\n'/ }" "${2-}" | replace "$run/status"
     ;;
 esac
-
-page=$(<"$template")
-title=$(escape "$1")
-text=$(escape "${2-}")
-# a text that holds a placeholder's name must not be filled in: title last, and the text is split off before
-before=${page%%@TEXT@*}
-after=${page#*@TEXT@}
-before=${before//@TITLE@/"$title"}
-after=${after//@TITLE@/"$title"}
-
-install -d -m 0755 /run/appliance
-new=$(mktemp "$target.XXXXXX")
-trap 'rm -f "$new"' EXIT
-printf '%s%s%s\n' "$before" "$text" "$after" >"$new"
-chmod 0644 "$new"
-mv "$new" "$target"
+render

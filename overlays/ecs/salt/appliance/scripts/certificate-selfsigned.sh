@@ -1,22 +1,17 @@
 #!/bin/sh
-# Makes a self-signed certificate and its key where either is missing, so that nginx can answer by https from the first boot.
-# A pair that is there is left alone, whoever made it. An image carries none: each machine has its own.
-# usage: certificate-selfsigned.sh [FOLDER]; default /app/etc, files server.key.pem (0600) and server.cert.pem
+# Makes a self-signed certificate and its key in a folder where neither is: nginx answers by https from the first boot, and Let's
+# Encrypt may fail. An image carries none: each machine has its own.
+# usage: certificate-selfsigned.sh FOLDER [NAME]; files server.key.pem (0600) and server.cert.pem, NAME is by default the host's
 set -eu
 umask 077
 
-folder=${1:-/app/etc}
-key=$folder/server.key.pem
-cert=$folder/server.cert.pem
-[ -s "$key" ] && [ -s "$cert" ] && exit 0
-
-name=$(hostname -f 2>/dev/null) || name=$(hostname)
+folder=$1
+name=${2-}
+[ -n "$name" ] || name=$(hostname -f 2>/dev/null) || name=$(hostname)
 # the common name holds 64 characters at most
 [ -n "$name" ] && [ ${#name} -le 64 ] || name=localhost
 
-work=$(mktemp -d "$folder/.certificate.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-cat >"$work/request.conf" <<END
+cat >"$folder/request.conf" <<END
 [req]
 prompt = no
 distinguished_name = subject
@@ -30,14 +25,7 @@ extendedKeyUsage = serverAuth
 subjectKeyIdentifier = hash
 subjectAltName = DNS:$name,DNS:localhost
 END
-openssl ecparam -name prime256v1 -genkey -noout -out "$work/key"
-openssl req -x509 -new -sha256 -days 3650 -config "$work/request.conf" -key "$work/key" -out "$work/cert"
-chmod 0644 "$work/cert"
-# the old certificate goes first: a pair that does not match must not survive a power cut
-rm -f "$cert"
-sync
-mv "$work/key" "$key"
-sync
-mv "$work/cert" "$cert"
-sync
-echo "made $cert for $name"
+openssl ecparam -name prime256v1 -genkey -noout -out "$folder/server.key.pem"
+openssl req -x509 -new -sha256 -days 3650 -config "$folder/request.conf" -key "$folder/server.key.pem" -out "$folder/server.cert.pem"
+rm "$folder/request.conf"
+echo "made a self-signed certificate for $name"
