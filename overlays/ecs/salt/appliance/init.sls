@@ -1,7 +1,9 @@
 # The ECS appliance. Each part is a folder of its own and may be applied alone: salt-call state.sls appliance.nginx
 include:
   - appliance.layout
+  - appliance.firewall
   - appliance.openssh
   - appliance.nginx
   - appliance.postgresql
   - appliance.docker
+  - appliance.mail
