@@ -18,7 +18,7 @@ adjust() {
 
 exec < <(exec ip -o monitor address)
 # the last to go, as the service counts as stopped when none of its processes is left
-trap 'kill $! 2>/dev/null; wait; exit 0' TERM
+trap 'kill $! 2>/dev/null || true; wait; exit 0' TERM
 while true; do
   adjust || true
   # every minute too, whatever was missed
