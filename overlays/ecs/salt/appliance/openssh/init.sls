@@ -52,13 +52,16 @@ appliance-hostkeys:
 {%- endfor %}
 
 # A deprecated key is taken away from everybody, whoever gave it to them.
-{%- for user in salt['user.getent']() if deprecated and salt['file.file_exists'](user.home ~ '/.ssh/authorized_keys') %}
+{%- for user in salt['user.getent']() if deprecated %}
+{%- for file in ['.ssh/authorized_keys', '.ssh/authorized_keys2'] if salt['file.file_exists'](user.home ~ '/' ~ file) %}
 {%- for key in deprecated %}
 
-deprecated-key-{{ loop.index }}-of-{{ user.name }}:
+deprecated-key-{{ loop.index }}-of-{{ user.name }}-{{ file }}:
   ssh_auth.absent:
     - user: {{ user.name }}
     - name: {{ key | tojson }}
+    - config: {{ file }}
+{%- endfor %}
 {%- endfor %}
 {%- endfor %}
 
