@@ -1,8 +1,10 @@
 # The ECS appliance. Each part is a folder of its own and may be applied alone: salt-call state.sls appliance.nginx
 include:
   - appliance.layout
+  - appliance.firewall
   - appliance.openssh
   - appliance.certificate
   - appliance.nginx
   - appliance.postgresql
   - appliance.docker
+  - appliance.mail

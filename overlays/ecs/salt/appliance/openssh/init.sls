@@ -1,5 +1,7 @@
-# openssh: keys only, host keys made on the machine.
+# openssh: keys only, host keys made on the machine, keys of users from the environment.
 {%- from 'common/map.jinja' import map %}
+{%- set disable_root = salt['pillar.get']('disable_root', false) %}
+{%- set deprecated = salt['pillar.get']('ssh_deprecated_keys', []) or [] %}
 {%- set config = '/etc/ssh/sshd_config.d/10-appliance.conf' if map.openssh.drop_in else '/etc/ssh/sshd_config' %}
 include:
   - common.packages
@@ -23,6 +25,45 @@ appliance-hostkeys:
   service.enabled:
     - require:
       - file: appliance-hostkeys
+
+# Who comes in by the environment is in files of its own, written as a whole: a key that is not in the environment any more is out.
+# What cloud-init or a person put into a home stays there. A key that is in both lists is out.
+/etc/ssh/authorized_keys.d:
+  file.directory:
+    - user: root
+    - group: root
+    - mode: '0755'
+    - require:
+      - pkg: packages
+{%- for user in ['root', 'app'] %}
+
+/etc/ssh/authorized_keys.d/{{ user }}:
+  file.managed:
+    - source: salt://appliance/openssh/authorized_keys
+    - template: jinja
+    - mode: '0644'
+    - context:
+        keys: {{ ([] if user == 'root' and disable_root else salt['pillar.get']('ssh_authorized_keys', []) or []) | tojson }}
+        deprecated: {{ deprecated | tojson }}
+    - require:
+      - file: /etc/ssh/authorized_keys.d
+    - require_in:
+      - service: ssh
+{%- endfor %}
+
+# A deprecated key is taken away from everybody, whoever gave it to them.
+{%- for user in salt['user.getent']() if deprecated %}
+{%- for file in ['.ssh/authorized_keys', '.ssh/authorized_keys2'] if salt['file.file_exists'](user.home ~ '/' ~ file) %}
+{%- for key in deprecated %}
+
+deprecated-key-{{ loop.index }}-of-{{ user.name }}-{{ file }}:
+  ssh_auth.absent:
+    - user: {{ user.name }}
+    - name: {{ key | tojson }}
+    - config: {{ file }}
+{%- endfor %}
+{%- endfor %}
+{%- endfor %}
 
 {{ config }}:
 {%- if map.openssh.drop_in %}

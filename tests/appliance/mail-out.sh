@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# shellcheck disable=SC2016,SC2119 # what is quoted is for the guest's shell
+# Mail to the outside: what a container hands to 172.17.0.1:25 arrives at a server outside, with a DKIM signature that dkimpy finds
+# right by the record that env-create printed; what was accepted while that server is down arrives later, across a reboot;
+# nobody outside gets mail relayed.
+# Needs python3-aiosmtpd, python3-dkim, busybox-static.
+# label: boot
+. "$(dirname "$0")/machine.inc"
+. "$here/containers.inc"
+domain=mail.example.org
+port=2525
+
+# The environment of this test is the machine's for its time: standby, so that a reboot starts nothing that is not asked for.
+leave() {
+  stop_sink
+  guest sh -c 'rm -f /app/env.yml /run/test-env.yml
+    if [ -e /run/test-before.yml ]; then mv /run/test-before.yml /run/active-env.yml; else rm -f /run/active-env.yml; fi
+    postsuper -d ALL
+    salt-call --local --log-level=quiet state.sls appliance.mail' >"$work/leave" 2>&1 || cat "$work/leave"
+  remove_image
+}
+trap 'status=$?; leave || true; (exit $status); finish' EXIT
+
+sink_pid=
+start_sink() {
+  # the system's Python, which has the Debian packages
+  /usr/bin/python3 "$here/sink.py" "$work/sink" "$host4" $port &
+  sink_pid=$!
+  wait_for 20 "the server outside is up" bash -c "exec 3<>/dev/tcp/$host4/$port"
+}
+stop_sink() {
+  [ -z "$sink_pid" ] || kill "$sink_pid" || true
+  wait || true
+  sink_pid=
+}
+# send_from_container SUBJECT: postfix's answers on stdout
+send_from_container() {
+  guest docker run --rm --network bridge kiln-test sh -c '
+    say() { sleep 0.3; printf "%s\r\n" "$@"; }
+    { sleep 1; say "EHLO container.test"; say "MAIL FROM:<ecs@'$domain'>"; say "RCPT TO:<somebody@outside.example>"; say DATA
+      sleep 1; say "From: ECS <ecs@'$domain'>" "To: somebody@outside.example" "Subject: '"$1"'" "Auto-Submitted: auto-generated" "" "Mail of kiln." .
+      sleep 1; say QUIT; sleep 1; } | nc 172.17.0.1 25'
+}
+accepted() { send_from_container "$1" >"$work/answers"; grep '^250 2.0.0 Ok: queued' "$work/answers"; }
+arrived() { grep -lq "^Subject: $1" "$work"/sink/*.eml; }
+verified() { /usr/bin/python3 "$here/dkim-verify.py" "$(grep -l "^Subject: $1" "$work"/sink/*.eml | head -n 1)" "$work/env.yml" $domain; }
+
+guest sh -c '[ ! -e /run/active-env.yml ] || cp -p /run/active-env.yml /run/test-before.yml
+  rm -f /app/env.yml; printf "appliance: {standby: true}\n" >/run/test-extra.yml
+  env-create.sh --extra /run/test-extra.yml '$domain' /app/env.yml >/dev/null && env-update.sh >/dev/null'
+guest cat /app/env.yml >"$work/env.yml"
+check "the state takes the key of the environment" guest salt-call --local --retcode-passthrough state.sls appliance.mail
+check "and has nothing to do the second time" guest sh -c 'salt-call --local --retcode-passthrough state.sls appliance.mail | tail -n 6 | grep -v changed='
+check "the key is opendkim's alone" guest sh -c '[ "$(stat -c "%U %a" /data/etc/opendkim/default.key)" = "opendkim 600" ]'
+check "the queue is on /data" guest sh -c '[ "$(readlink /var/spool/postfix)" = /data/postfix ] && [ "$(postconf -h queue_directory)" = /data/postfix ] && postfix check'
+check "postfix is on loopback and the bridge only" guest sh -c '[ "$(ss -Hltnp | grep \"master\" | awk "{print \$4}" | sort | xargs)" = "127.0.0.1:25 172.17.0.1:25" ]'
+make_image
+guest postconf -e "relayhost=[$host4]:$port"
+guest postfix reload 2>/dev/null
+
+start_sink
+check "a mail of a container is accepted" accepted one
+wait_for 60 "and arrives outside" arrived one
+check "signed, by dkimpy and the record of env-create" verified one
+stop_sink
+
+check "while the server outside is down, a mail is accepted" accepted two
+deferred() { guest postqueue -p | grep -q 'somebody@outside.example' && ! arrived two; }
+wait_for 60 "and waits in the queue" deferred
+reboot_guest
+wait_for 120 "postfix is up again, on the bridge too" guest sh -c 'ss -Hltn | grep -qF 172.17.0.1:25'
+check "the mail waits still" deferred
+start_sink
+guest postqueue -f
+wait_for 120 "and arrives later, across a reboot" arrived two
+check "signed as well" verified two
+check "and the queue is empty" guest sh -c 'postqueue -p | grep -q "queue is empty"'
+
+# Nobody but this machine and its containers is taken mail from. The firewall lets nobody there; postfix itself does not either.
+cat >"$work/relay.sh" <<'END'
+ip netns add test-relay
+trap 'ip netns del test-relay; ip link del test-relay0 2>/dev/null; systemctl start appliance-firewall; systemctl reload appliance-firewall' EXIT
+ip link add test-relay0 type veth peer name test-relay1 netns test-relay
+ip address add 198.51.100.1/24 dev test-relay0
+ip link set test-relay0 up
+ip -n test-relay address add 198.51.100.2/24 dev test-relay1
+ip -n test-relay link set test-relay1 up
+ip -n test-relay route add 172.17.0.0/16 via 198.51.100.1
+ask() { { sleep 1; printf 'EHLO x\r\n'; sleep 1; printf 'MAIL FROM:<a@b.example>\r\n'; sleep 1; printf 'RCPT TO:<c@d.example>\r\n'; sleep 1; printf 'QUIT\r\n'; sleep 1; } |
+  ip netns exec test-relay timeout 10 bash -c 'exec 3<>/dev/tcp/172.17.0.1/25 && { cat <&3 & cat >&3; wait; }'; }
+echo "with the firewall: $(ask 2>&1 | tr '\n' ' ')"
+nft delete table inet ecs
+echo "without: $(ask 2>&1 | tr '\n' ' ')"
+END
+put "$work/relay.sh" /run/test-relay.sh 0644
+relay_refused() {
+  guest bash /run/test-relay.sh >"$work/relay"
+  cat "$work/relay"
+  ! grep '^with the firewall:.*220 ' "$work/relay" && grep -q '^without: 220 .*554 5.7.1' "$work/relay" && ! grep '354 ' "$work/relay"
+}
+check "a neighbour does not reach postfix, and would be refused by it" relay_refused
+guest rm /run/test-relay.sh
+
+finish_checks
