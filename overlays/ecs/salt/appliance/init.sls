@@ -5,3 +5,4 @@ include:
   - appliance.nginx
   - appliance.postgresql
   - appliance.docker
+  - appliance.lifecycle
