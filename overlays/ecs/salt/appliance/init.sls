@@ -6,3 +6,6 @@ include:
   - appliance.postgresql
   - appliance.docker
   - appliance.lifecycle
+  - appliance.update
+  - appliance.backup
+  - appliance.metric

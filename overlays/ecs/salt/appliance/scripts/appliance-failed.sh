@@ -1,10 +1,10 @@
 #!/bin/sh
 # A unit of the appliance has failed: /run/appliance-failed, which nothing is started beside, a tag, and the page says why.
-# usage: appliance-failed.sh UNIT, without .service
+# usage: appliance-failed.sh UNIT
 set -eu
 # shellcheck source=appliance.include
 . /usr/local/share/appliance/appliance.include
-what=$1
+what=${1%.service}
 
 # A unit that was not started because one before it failed has nothing to tell, unless that is none of the appliance's.
 if ! systemctl -q is-failed "$what.service" &&

@@ -9,16 +9,16 @@ chain='prepare-env.service prepare-appliance.service prepare-ecs.service applian
 # shellcheck disable=SC2086
 systemctl reset-failed $chain 2>/dev/null || true
 systemctl restart appliance.service || true
-if systemctl -q is-active appliance.service; then
-  echo 'the appliance runs'
+# it tries again by itself some times, and the flag is written by a unit that its failure starts
+for _ in $(seq 3600); do
+  if [ -e "$failed_flag" ] || [ -e "$standby_flag" ] || systemctl -q is-active appliance.service; then break; fi
+  sleep 0.5
+done
+if [ -e "$failed_flag" ]; then
+  sed 's/^/failed: /' "$failed_flag" >&2
+  exit 1
 elif [ -e "$standby_flag" ]; then
   echo 'the appliance is on standby'
 else
-  # the flag is written by a unit that is started by the failure
-  for _ in 1 2 3 4 5 6 7 8 9 10; do
-    [ ! -e "$failed_flag" ] || break
-    sleep 0.5
-  done
-  sed 's/^/failed: /' "$failed_flag" >&2
-  exit 1
+  echo 'the appliance runs'
 fi

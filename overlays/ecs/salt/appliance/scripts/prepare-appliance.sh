@@ -42,6 +42,10 @@ for program in "$share"/prepare.d/*; do
   "$program" || die "The service could not be prepared: ${program##*/}"
 done
 
+# one that could not be had is told by the page and tried again by the update; the old one serves on
+[ ! -x "$share/appliance-certificate-renew.sh" ] || "$share/appliance-certificate-renew.sh" ||
+  echo 'the certificate is not the one that the environment asks for' >&2
+
 # ---- what the containers are given
 
 # compose's files of variables; links are made under these names
