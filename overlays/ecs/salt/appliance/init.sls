@@ -8,3 +8,7 @@ include:
   - appliance.postgresql
   - appliance.docker
   - appliance.mail
+  - appliance.lifecycle
+  - appliance.update
+  - appliance.backup
+  - appliance.metric

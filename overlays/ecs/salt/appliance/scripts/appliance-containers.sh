@@ -1,0 +1,53 @@
+#!/bin/sh
+# Watches over the containers: ends, and with it the unit, when one of them has ended for good. It asks the engine again and
+# again and is not attached to it, for with live-restore the containers go on while dockerd is restarted.
+# usage: appliance-containers.sh watch | wait    wait: until all run and the application answers, 5 minutes at most
+set -eu
+unit=appliance
+# shellcheck source=appliance.include
+. /usr/local/share/appliance/appliance.include
+
+# the state of each container, and of each service that has none
+states() {
+  all=$(docker ps --all --filter label=com.docker.compose.project=appliance --format '{{.Label "com.docker.compose.service"}} {{.State}}') || return 1
+  printf '%s\n' "$all"
+}
+
+watch() {
+  away=0
+  while sleep 5; do
+    if ! now=$(states 2>/dev/null); then
+      away=$((away + 1))
+      [ $away -lt 60 ] || die 'The docker engine does not answer.'
+      continue
+    fi
+    away=0
+    ended=$(printf '%s\n' "$now" | awk '$2 == "exited" || $2 == "dead" {printf " %s", $1}')
+    [ -z "$ended" ] || die "A part of the application has ended:$ended"
+    [ -n "$now" ] || die 'The application has no containers any more.'
+  done
+}
+
+wait_for_all() {
+  services=$(compose config --services)
+  for _ in $(seq 300); do
+    now=$(states 2>/dev/null || true)
+    missing=
+    for service in $services; do
+      printf '%s\n' "$now" | grep -Fqx "$service running" || missing="$missing $service"
+    done
+    [ -n "$missing" ] || curl -s -o /dev/null --max-time 5 http://127.0.0.1:5000/ && break
+    missing=${missing:- ecs.web}
+    sleep 1
+  done
+  [ -z "$missing" ] || die "Parts of the application do not answer:$missing"
+  tag last_running_appliance "$(tree_commit)"
+  tag last_running_ecs "$(docker image inspect --format '{{index .Config.Labels "ecs.commit"}}' ecs)"
+  tag last_running_ecs_image "$(docker image inspect --format '{{.Id}}' ecs)"
+  appliance-status --clear
+}
+
+case $1 in
+  watch) watch ;;
+  wait) wait_for_all ;;
+esac
