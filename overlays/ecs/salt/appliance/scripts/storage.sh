@@ -138,6 +138,7 @@ in_force() {
 }
 
 [ "${1-}" != boot ] || udevadm settle --timeout=60 || true
+trap 'rm -f "$run/storage-env.yml"' EXIT
 find_env
 case ${1-} in
   boot)
@@ -145,7 +146,6 @@ case ${1-} in
     if has_setup; then set_up; fi
     place data
     place volatile
-    rm -f "$run/storage-env.yml"
     # what a disk of an older image, or a wiped one, lacks
     systemd-tmpfiles --create --prefix=/data --prefix=/volatile || true
     ;;
