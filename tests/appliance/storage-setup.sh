@@ -5,12 +5,11 @@
 # label: soak
 # shellcheck disable=SC2016 # what is quoted is for the guest's shell
 MACHINE_BOOT=later
-MACHINE_ENV=$(mktemp)
-export MACHINE_ENV # the script starts anew in a network of its own
 # shellcheck source=machine.inc
 . "$(dirname "$0")/machine.inc"
 
 # the environment comes by a drive: a new root disk finds it again
+MACHINE_ENV=$work/env.yml
 cat >"$MACHINE_ENV" <<END
 #cloud-config
 appliance:
@@ -41,7 +40,6 @@ END
 add_disk 1500M
 add_disk 1500M
 boot_guest
-rm -f "$MACHINE_ENV"
 
 all_is_there() {
   check "$1: the unit is content" guest systemctl is-active appliance-storage
