@@ -7,6 +7,7 @@ namespace kiln::stages {
 extern const stage::StageType base_debian;
 extern const stage::StageType base_image;
 extern const stage::StageType packages;
+extern const stage::StageType storage_layout;
 extern const stage::StageType overlay;
 extern const stage::StageType fetch;
 extern const stage::StageType salt_install;
@@ -19,9 +20,9 @@ extern const stage::StageType export_disk;
 extern const stage::StageType env_package;
 
 std::span<const stage::StageType* const> all() {
-  static constexpr std::array<const stage::StageType*, 13> types = {
-      &base_debian,   &base_image, &packages, &overlay,      &fetch,       &salt_install, &salt_highstate,
-      &systemd_units, &kiln_env,   &seal,     &export_qcow2, &export_disk, &env_package,
+  static constexpr std::array<const stage::StageType*, 14> types = {
+      &base_debian, &base_image, &packages, &storage_layout, &overlay, &fetch, &salt_install, &salt_highstate,
+      &systemd_units, &kiln_env, &seal, &export_qcow2, &export_disk, &env_package,
   };
   return types;
 }

@@ -1,28 +1,37 @@
-# The folders that all parts share. /app is root's although it is app's home: who owns a folder can rename what is in it, and
-# root runs what lies in /app/appliance and /app/etc/hooks.
+# The folders and links that all parts share: tmpfiles.conf is their one table, for systemd-tmpfiles at each boot, for the build
+# and for this state. A service's own folder (/var/lib/postgresql) is moved by the state of that service, which can stop it.
+{%- import_text 'appliance/layout/tmpfiles.conf' as text %}
 include:
   - common.users
 
 appliance-folders:
   file.directory:
     - names:
-      - /app
-      - /data
-      - /data/etc
-      - /data/etc/tags
-      - /data/etc/flags
-      - /data/etc/hooks
-      - /volatile
-      - /usr/local/share/appliance
-      - /usr/local/sbin
-    - user: root
-    - group: root
-    - mode: '0755'
+{%- for line in text.splitlines() if line.startswith('d ') %}
+{%- set path, mode, user, group = line.split()[1:5] %}
+      - {{ path }}:
+        - mode: '{{ mode }}'
+        - user: {{ user }}
+        - group: {{ group }}
+{%- endfor %}
+      - /usr/local/sbin:
+        - mode: '0755'
+        - user: root
+        - group: root
     - require:
       - sls: common.users
+{%- for line in text.splitlines() if line.startswith('L /app/') %}
+{%- set path, target = line.split()[1], line.split()[6] %}
 
-/app/etc:
+{{ path }}:
   file.symlink:
-    - target: /data/etc
+    - target: {{ target }}
+    - require:
+      - file: appliance-folders
+{%- endfor %}
+
+/etc/tmpfiles.d/appliance.conf:
+  file.managed:
+    - source: salt://appliance/layout/tmpfiles.conf
     - require:
       - file: appliance-folders
