@@ -6,7 +6,7 @@
 # shellcheck source=containers.inc
 . "$here/containers.inc"
 
-make_image psql_too
+make_image psql
 url=$(guest sed -n 's/^DATABASE_URL=//p' /app/etc/database_url.env)
 ask() { contained psql -XAtc "$1" "$url"; }
 moment() { # PROPERTY UNIT: microseconds since boot

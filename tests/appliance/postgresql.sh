@@ -19,7 +19,7 @@ from_container() { # PASSWORD ROLE DATABASE
   guest docker run --rm --network bridge -e PGPASSWORD="$1" -e PGCONNECT_TIMEOUT=20 $image psql -XAtc 'select 1' -h 172.17.0.1 -U "$2" "$3"
 }
 
-make_image psql_too
+make_image psql
 password=$(guest cat /data/etc/database.password)
 
 check 'the database ecs is owned by app' says "select pg_get_userbyid(datdba) from pg_database where datname = 'ecs'" app
