@@ -57,7 +57,7 @@ END
   : >"$conf/pg_ident.conf"
   chown -R postgres:postgres "$conf"
   runuser -u postgres -- "$2" -D "$conf" >"$work/$1.log" 2>&1 &
-  pids[$1]=$!
+  pids[$1]=$! clusters[$1]=$3
   # an old cluster may have to recover first
   until as_postgres "$new_bin/pg_isready" -q -h "$work/$1.socket"; do
     kill -0 "${pids[$1]}" 2>/dev/null || {
@@ -71,7 +71,8 @@ END
 halt() { # NAME: cleanly; its status tells whether it was
   local pid=${pids[$1]}
   unset "pids[$1]"
-  kill -INT "$pid"
+  # not runuser, which started it and waits for it
+  kill -INT "$(head -n 1 "${clusters[$1]}/postmaster.pid")"
   wait "$pid"
 }
 
@@ -135,7 +136,7 @@ take_dump() { # FILE
 create role app login;
 create database ecs owner app;
 END
-  as_postgres "$new_bin/pg_restore" --host="$work/new.socket" --exit-on-error --no-owner --role=app --dbname=ecs <"$1"
+  as_postgres "$new_bin/pg_restore" --host="$work/new.socket" --exit-on-error --no-owner --no-privileges --role=app --dbname=ecs <"$1"
   echo 'analyze' | sql new ecs
 }
 
@@ -153,7 +154,7 @@ finish() { # whatever happened: no server of this program stays, and a failure i
   exit $status
 }
 
-declare -A pids=()
+declare -A pids=() clusters=()
 install -d -m 0755 /run/appliance
 trap finish EXIT
 trap 'exit 1' INT TERM

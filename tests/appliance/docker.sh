@@ -1,0 +1,119 @@
+#!/usr/bin/env bash
+# The docker engine and docker compose: places, limits of logs, containers apart from each other unless they are linked, a
+# restart that loses no request, one compose of version 2.
+# Needs python3 on the host.
+# label: boot
+# shellcheck source=machine.inc
+. "$(dirname "$0")/machine.inc"
+# shellcheck source=containers.inc
+. "$here/containers.inc"
+
+is() { [ "$1" = "$2" ] || { printf 'is:     %s\nshould: %s\n' "$1" "$2"; return 1; }; }
+fails() { if "$@"; then echo 'it did not fail'; return 1; fi; }
+info() { guest docker info --format "$1"; }
+share=/usr/local/share/appliance
+
+check 'data is in /volatile/docker' is "$(info '{{.DockerRootDir}}')" /volatile/docker
+check "containerd's too" guest sh -c "containerd config dump | grep -x 'root = \"/volatile/docker/containerd\"' && test -d /volatile/docker/containerd/io.containerd.metadata.v1.bolt"
+check '/var/lib/docker leads there' is "$(guest readlink -f /var/lib/docker)" /volatile/docker
+check '/var/lib/containerd too' is "$(guest readlink -f /var/lib/containerd)" /volatile/docker/containerd
+check 'live-restore is on' is "$(info '{{.LiveRestoreEnabled}}')" true
+check 'the driver is overlay2' is "$(info '{{.Driver}}')" overlay2
+check 'the bridge has 172.17.0.1/16' guest sh -c "ip -4 -o address show dev docker0 | grep -w 172.17.0.1/16"
+check 'dockerd has the same network' is "$(guest docker network inspect bridge --format '{{(index .IPAM.Config 0).Subnet}} {{(index .IPAM.Config 0).Gateway}}')" '172.17.0.0/16 172.17.0.1'
+check 'no network but the three of docker' is "$(guest docker network ls --format '{{.Name}}' | sort | xargs)" 'bridge host none'
+
+check 'compose is a plugin, of version 2' guest sh -c "docker compose version --short | grep '^2\\.'"
+check 'compose is a program, of version 2' guest sh -c "docker-compose version --short | grep '^2\\.'"
+check 'both are one file' is "$(guest readlink -f /usr/local/bin/docker-compose)" /usr/local/lib/docker/cli-plugins/docker-compose
+check 'that which the lock names' guest sh -c ". $share/compose.lock; echo \"\$compose_program_sha256  /usr/local/bin/docker-compose\" | sha256sum --check --status"
+check 'docker knows one compose' is "$(guest sh -c 'ls /usr/lib/docker/cli-plugins /usr/libexec/docker/cli-plugins /usr/local/libexec/docker/cli-plugins 2>/dev/null | grep -c compose')" 0
+check 'version 1 is not installed' fails guest sh -c "dpkg-query -W -f '\${db:Status-Abbrev}\\n' docker-compose 2>/dev/null | grep ^i || test -e /usr/bin/docker-compose"
+
+make_image curl
+# containers apart: a server, and others that ask it
+guest docker run -d --name kiln-server --network bridge --expose 8000 $image httpd -f -p 8000 -h /www >/dev/null
+address=$(guest docker inspect kiln-server --format '{{.NetworkSettings.IPAddress}}')
+cleanup() {
+  guest docker rm --force kiln-server kiln-web kiln-log >/dev/null 2>&1 || true
+  remove_image || true
+  rm -rf "$work"
+}
+trap cleanup EXIT
+wait_for 30 'the machine reaches a container' guest curl -sSf -o /dev/null --max-time 5 "http://$address:8000/"
+times_out() { # COMMAND...: curl's own status
+  local status=0
+  "$@" || status=$?
+  is "$status" 28
+}
+check 'another container does not' times_out contained curl -sS --max-time 5 "http://$address:8000/"
+# a link opens the ports that the other one exposes, and these alone
+check 'a linked container does' guest docker run --rm --link kiln-server:server $image curl -sS --max-time 10 http://server:8000/
+guest docker exec --detach kiln-server httpd -f -p 8001 -h /www
+check 'but not to a port that is not exposed' times_out guest docker run --rm --link kiln-server:server $image curl -sS --max-time 5 http://server:8001/
+guest sh -c 'cat >/var/tmp/kiln-compose.yml' <<END
+services:
+  ask:
+    image: $image
+    network_mode: bridge
+    external_links: ["kiln-server:server"]
+    command: curl -sS --max-time 10 http://server:8000/
+END
+check 'a container of compose that is linked does' test \
+  "$(guest docker compose --project-name kilntest --file /var/tmp/kiln-compose.yml run --rm ask 2>"$work/compose")" = hello
+guest rm /var/tmp/kiln-compose.yml
+check 'compose left no network' is "$(guest docker network ls --format '{{.Name}}' | sort | xargs)" 'bridge host none'
+
+# logs end
+guest docker run --name kiln-log --network none $image sh -c "head -c 80000000 /dev/zero | tr '\\0' x | fold -w 9999" >/dev/null
+size=$(guest du -sm "/volatile/docker/containers/$(guest docker inspect kiln-log --format '{{.Id}}')" | cut -f 1)
+check "80 MB of output take no more than 5 files of 10 MB ($size MB)" test "$size" -le 55 -a "$size" -ge 30
+
+# a restart of dockerd under load
+guest docker run -d --name kiln-web --network bridge -p 127.0.0.1:5000:8000 $image httpd -f -p 8000 -h /www >/dev/null
+wait_for 60 'nginx proxies to the container' bash -c "[ \"\$(curl -sk -o /dev/null -w '%{http_code}' https://$guest4/)\" = 200 ]"
+cat >"$work/load.py" <<'END'
+import collections, http.client, ssl, sys, threading
+host, total = sys.argv[1], int(sys.argv[2])
+context = ssl._create_unverified_context()
+left, answers, lock = iter(range(total)), collections.Counter(), threading.Lock()
+def ask():
+    while True:
+        with lock:
+            if next(left, None) is None:
+                return
+        try:
+            connection = http.client.HTTPSConnection(host, context=context, timeout=60)
+            connection.request('GET', '/')
+            answer = connection.getresponse()
+            answer.read()
+            said = str(answer.status)
+            connection.close()
+        except Exception as error:
+            said = repr(error)
+        with lock:
+            answers[said] += 1
+            print(sum(answers.values()), flush=True)
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(*('%s x %s' % pair for pair in answers.items()), file=sys.stderr)
+sys.exit(answers['200'] != total)
+END
+first=$(guest systemctl show --property MainPID --value docker)
+python3 "$work/load.py" "$guest4" 1000 >"$work/asked" 2>"$work/answers" &
+load=$!
+some() { [ "$(wc -l <"$work/asked")" -ge 200 ]; }
+wait_for 120 'some of 1,000 https requests are answered' some
+guest systemctl restart docker
+restarted=$(wc -l <"$work/asked")
+check 'the load goes on after the restart' test "$restarted" -lt 1000
+status=0
+wait $load || status=$?
+check "no request is lost: $(cat "$work/answers")" test $status = 0
+check 'dockerd is another one' test "$first" != "$(guest systemctl show --property MainPID --value docker)"
+check 'the container is the same' is "$(guest docker inspect kiln-web --format '{{.State.Running}} {{.RestartCount}}')" 'true 0'
+check 'new connections are held no more' fails guest nft list table ip ecs-docker-start
+check 'a service without its container is answered at once' \
+  bash -c "[ \"\$(curl -sk -o /dev/null -w '%{http_code}' --max-time 4 https://$guest4/bkuonline/)\" = 503 ]"
+finish_checks
