@@ -65,7 +65,7 @@ if [ "${1-}" = --watch ]; then
   done
   # and look once more when it sees again, for what was written in the moment between
   if [ $changed = true ]; then
-    systemd-run -q --on-active=2 --timer-property=AccuracySec=500ms "$0" --again
+    systemd-run --on-active=2 --timer-property=AccuracySec=500ms "$0" --again
   fi
   expiry
   exit 0
@@ -116,7 +116,10 @@ if [ -e $environment ]; then
     values=$(flatyaml appliance $environment 2>/dev/null) || [ -n "$values" ] || exit 1
     eval "$values"
     echo "${APPLIANCE_SSL_CLIENT_CERTS_MANDATORY:-false}"
-  ) || mandatory=true
+  ) || {
+    echo "$environment cannot be read: client certificates are taken for mandatory" >&2
+    mandatory=true
+  }
 fi
 mkdir "$new/fresh"
 wanted=false text=
