@@ -2,6 +2,7 @@
 # Certificates, with a real ACME server (pebble) that asks the machine's port 80: issued, used and renewed; who uses it sees the new
 # serial, a container that has the file mounted included; a server that refuses nonces is asked again; and whatever fails, what
 # was there stays. The operator's own wins over all.
+# label: boot
 . "$(dirname "$0")/machine.inc"
 . "$(dirname "$0")/web.inc"
 domain=ecs.example.org
@@ -37,7 +38,7 @@ on_disk() { guest openssl x509 -in /app/etc/server.cert.pem -noout -serial | sed
 same_served() { [ "$(serial)" = "$(on_disk)" ]; }
 other_served() { [ -n "$(serial)" ] && [ "$(serial)" != "$1" ] && same_served; }
 still_served() { [ "$(serial)" = "$1" ]; }
-issuer() { served | grep -q "^issuer=.*$1"; }
+issuer() { served | grep "^issuer=.*$1" >/dev/null; }
 origin() { [ "$(guest cat /app/etc/server.origin)" = "$1" ]; }
 renews() { guest $renew "$@"; }
 refuses() { ! guest $renew "$@"; }
@@ -52,7 +53,7 @@ check "without Let's Encrypt: what is there becomes one for the domain" renews
 wait_for 5 "nginx serves it" same_served
 first=$(serial)
 check "it is for the domain" guest openssl x509 -in /app/etc/server.cert.pem -noout -checkend 86400
-for_domain() { served | grep -q "DNS:$domain"; }
+for_domain() { served | grep "DNS:$domain" >/dev/null; }
 check "it has the domain's name" for_domain
 check "again: nothing changes" renews
 check "the same is served" still_served "$first"
@@ -166,17 +167,15 @@ wait_for 5 "it is for both names, and no others" both_names
 # a server that refuses nonces
 kill "$pebble"
 start_pebble 5
-for round in 1 2 3; do
+since=$(guest date '+%F %T')
+was_refused() { guest journalctl -u appliance-dehydrated --since "$since" | grep 'nonce was refused' >/dev/null; }
+for round in $(seq 15); do
   third=$(serial)
-  check "5 % of nonces refused: renewed, round $round" renews --force
+  check "5 % of nonces refused: renewed, time $round" renews --force
   wait_for 5 "nginx serves it" other_served "$third"
+  if was_refused; then break; fi
 done
-kill "$pebble"
-start_pebble 30
-third=$(serial)
-check "30 % of nonces refused: renewed" renews --force
-wait_for 5 "nginx serves it" other_served "$third"
-check "and it was refused indeed" guest sh -c 'journalctl -u appliance-dehydrated --since -5min | grep -q "nonce was refused"'
+check "a nonce was refused indeed" was_refused
 
 # the CA is gone, and an account whose registration was cut short
 kill "$pebble"
@@ -227,7 +226,7 @@ check "key and certificate belong together" pair
 environment "ssl: {letsencrypt: {enabled: false}}"
 check "the own one is taken back: self-signed" renews
 wait_for 5 "nginx serves a self-signed one" issuer $domain
-key_in_journal() { guest journalctl --since -10min | grep -qF "$(sed -n 2p "$work/own.key")"; }
+key_in_journal() { guest journalctl --since -10min | grep -F "$(sed -n 2p "$work/own.key")" >/dev/null; }
 check "no key is in the journal" test "$(key_in_journal && echo found)" = ""
 
 # a power cut between the two files of a pair

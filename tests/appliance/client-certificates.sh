@@ -2,6 +2,7 @@
 # Client certificates, whose CA and CRL the application writes while nginx runs: a right one is known to the backend; a wrong, a
 # revoked and none at all are what optional and mandatory say; a revocation holds within 10 s; an expired CRL is named on the
 # status page; and whatever else is written there harms nothing, nor at the next start.
+# label: boot
 . "$(dirname "$0")/machine.inc"
 . "$(dirname "$0")/web.inc"
 restore() {
@@ -224,13 +225,29 @@ check "nginx starts over a broken CRL" guest systemctl start nginx
 broken "after the start"
 mended_link
 
-# an expired CRL
-crl ecs -crlsec 3
-sleep 4
+# an expired CRL: first one that expires while it is in force, then one that was too old when it was written
+crl ecs -crlsec 8
 app_writes "$work/ecs/crl.pem" crl.pem
-wait_for 10 "an expired CRL is named on the status page" guest grep -q "revocation list of the client certificates has expired" /run/appliance/503.html
+until_refused() { answers 403 --cert "$work/right.pem" --key "$work/right.key" "$url4/"; }
+wait_for 20 "a CRL expires: nginx refuses every certificate" until_refused
+check "the timer that will find it is active" guest systemctl is-active appliance-client-ca.timer
+guest systemctl start appliance-client-ca.service
+named() { guest grep -q "revocation list of the client certificates has expired" "/run/appliance/$1"; }
+check "an expired CRL is named on the status page" named 503.html
+app_writes "$work/half" crl.pem
+wait_for 10 "another notice does not displace it" guest grep -q "cannot be read" /run/appliance/503.html
+check "it is named still" named 503.html
+crl ecs -crldays 20
+app_writes "$work/ecs/crl.pem" crl.pem
+wait_for 10 "with a new one it is named no longer" guest sh -c '! grep -q "has expired" /run/appliance/503.html'
+crl ecs -crlsec 1
+sleep 2
+app_writes "$work/ecs/crl.pem" crl.pem
+wait_for 10 "one that is too old when it is written is named" named 503.html
 # shellcheck disable=SC2046
 settled "with it nginx refuses every certificate" 403 $(with right) "$url4/"
+# shellcheck disable=SC2046
+check "who is refused reads it too" says "revocation list of the client certificates has expired" $(with right) "$url4/"
 check "who has none still passes where they are optional" answers 200 "$url4/"
 guest systemctl stop test-echo-5000
 check "the page of a visitor names it" says "revocation list of the client certificates has expired" "$url4/"

@@ -7,7 +7,7 @@ include:
 {%- set starting = {'state': 'starting', 'refresh': 20, 'notices': '', 'title': 'The appliance is starting',
   'text': 'The service will be available in a few minutes.',
   'foot': 'This page asks again every 20 seconds; nothing has to be done to get on.'} %}
-{%- set refused = {'state': 'failed', 'refresh': 3600, 'notices': '', 'title': 'Your certificate was refused',
+{%- set refused = {'state': 'failed', 'refresh': 3600, 'notices': '<!-- notices -->', 'title': 'Your certificate was refused',
   'text': 'It has been revoked, has expired, or is not of this site.',
   'foot': 'To choose another one, close the browser and open this page again.'} %}
 {%- set needed = {'state': 'standby', 'refresh': 3600, 'notices': '', 'title': 'A client certificate is needed',

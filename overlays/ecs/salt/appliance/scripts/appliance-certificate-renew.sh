@@ -99,6 +99,8 @@ else
   selfsigned || status=1
 fi
 
+# /data may be another file system than at boot: then the path unit has to look there
+systemctl try-restart appliance-client-ca.path || status=1
 if systemctl is-active -q nginx; then
   systemctl reload nginx || status=1
 fi

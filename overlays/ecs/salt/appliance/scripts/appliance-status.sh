@@ -6,6 +6,7 @@
 # The state gives the mark and the page's last line; it is `starting` when it is not told.
 set -euo pipefail
 template=/usr/local/share/appliance/503.template.html
+refused=/usr/local/share/appliance/refused.html
 run=/run/appliance
 page=$run/503.html
 
@@ -66,6 +67,14 @@ render() {
     esac
   done
   printf '%s%s\n' "$out" "$rest" | replace "$page"
+
+  # whose certificate is refused may read why nobody's is taken
+  if [ -n "$notices" ]; then
+    out=$(<"$refused")
+    printf '%s\n' "${out/'<!-- notices -->'/"$notices"}" | replace "$run/refused.html"
+  else
+    rm -f "$run/refused.html"
+  fi
 }
 
 state=starting

@@ -8,7 +8,8 @@
 #   ca.pem, crl.pem, client.conf     client certificates: /data/ecs-ca/ca.cert.pem and crl.pem, which the application writes. Both
 #                                    or none: without a CRL nobody knows who is revoked. The last good ones are in /data/etc/client-ca
 #
-# usage: nginx-inputs.sh           before nginx starts and reloads. 0: nginx can go on; 1: it cannot, with any input
+# usage: nginx-inputs.sh           before nginx starts. 0: nginx can go on; 1: it cannot, with any input
+#        nginx-inputs.sh --reload  the same, then nginx reads them; what it read holds for each connection from then on
 #        nginx-inputs.sh --watch   by path unit and timer: reloads nginx when the CA or its CRL is another; names an expired CRL
 set -eu
 umask 077
@@ -65,7 +66,7 @@ if [ "${1-}" = --watch ]; then
   done
   # and look once more when it sees again, for what was written in the moment between
   if [ $changed = true ]; then
-    systemd-run -q --on-active=2 --timer-property=AccuracySec=500ms "$0" --again
+    systemd-run --on-active=2 --timer-property=AccuracySec=500ms "$0" --again
   fi
   expiry
   exit 0
@@ -116,7 +117,10 @@ if [ -e $environment ]; then
     values=$(flatyaml appliance $environment 2>/dev/null) || [ -n "$values" ] || exit 1
     eval "$values"
     echo "${APPLIANCE_SSL_CLIENT_CERTS_MANDATORY:-false}"
-  ) || mandatory=true
+  ) || {
+    echo "$environment cannot be read: client certificates are taken for mandatory" >&2
+    mandatory=true
+  }
 fi
 mkdir "$new/fresh"
 wanted=false text=
@@ -200,3 +204,16 @@ rm -rf "$new/fresh"
 [ -z "$text" ] || echo "$text" >&2
 notice client-ca "$text"
 expiry
+
+if [ "${1-}" = --reload ]; then
+  workers=$(cat "/proc/$MAINPID/task/$MAINPID/children" 2>/dev/null || true)
+  nginx -s reload
+  # a worker of before takes connections until its name says that it is on its way out
+  rounds=0
+  for worker in $workers; do
+    while [ $rounds -lt 50 ] && cat "/proc/$worker/cmdline" 2>/dev/null | tr '\0' '\n' | grep -q '^nginx: worker process$'; do
+      rounds=$((rounds + 1))
+      sleep 0.1
+    done
+  done
+fi
