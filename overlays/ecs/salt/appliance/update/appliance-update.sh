@@ -102,6 +102,8 @@ main() {
   fi
   if [ -x "$share/appliance-certificate-renew.sh" ]; then
     "$share/appliance-certificate-renew.sh" || failed_part letsencrypt 'no new certificate'
+  else
+    unflag letsencrypt
   fi
 
   if ! may_start; then
