@@ -11,7 +11,7 @@ env_says() { # IGNORE of both
   printf '#cloud-config\nappliance:\n  domain: ecs.example.org\n  storage:\n    ignore: {data: %s, volatile: %s}\n' "$1" "$1" >"$work/env.yml"
   put "$work/env.yml" /app/env.yml 0600
 }
-sql() { guest runuser -u postgres -- psql -XAtqc "$1" postgres </dev/null; }
+sql() { guest env -C / runuser -u postgres -- psql -XAtqc "$1" postgres </dev/null; }
 page_says() { curl -sk --max-time 30 "https://$guest4/" | grep -q "$1"; }
 on_disk() { # what the table of folders says, and what the numbers of the disk are
   check "$1: /data is the disk labelled ecs-data" guest sh -c 'test "$(findmnt -no LABEL /data)" = ecs-data'

@@ -8,6 +8,7 @@ MACHINE_BOOT=later
 # shellcheck source=machine.inc
 . "$(dirname "$0")/machine.inc"
 
+key=$(head -c 30 /dev/urandom | base64)
 # the environment comes by a drive: a new root disk finds it again
 MACHINE_ENV=$work/env.yml
 cat >"$MACHINE_ENV" <<END
@@ -27,7 +28,7 @@ appliance:
           level: 1
           devices: [/dev/disk/by-partlabel/ecs-a, /dev/disk/by-partlabel/ecs-b]
       crypt:
-        - {name: ecs, device: /dev/md/ecs, key: "$(head -c 30 /dev/urandom | base64)"}
+        - {name: ecs, device: /dev/md/ecs, key: "$key"}
       lvm:
         - group: ecs
           devices: [/dev/mapper/ecs]
@@ -52,12 +53,12 @@ all_is_there() {
   check "$1: docker runs" guest docker info
   check "$1: the status page answers" sh -c "curl -sk --max-time 20 https://$guest4/ | grep -qi '<html'"
 }
-rows() { guest runuser -u postgres -- psql -XAtc 'select count(*) from kept' postgres </dev/null; }
+rows() { guest env -C / runuser -u postgres -- psql -XAtc 'select count(*) from kept' postgres </dev/null; }
 
 all_is_there 'first boot'
 check 'two members are in use' guest sh -c 'mdadm --detail /dev/md/ecs | grep -q "Active Devices : 2"'
-check 'no key in the journal' guest sh -c '! journalctl -b -o cat | grep -q -F "$(sed -n "s/.*key: \"\(.*\)\"}.*/\1/p" /run/active-env.yml 2>/dev/null || echo "no env")"'
-guest runuser -u postgres -- psql -qXc 'create table kept as select generate_series(1, 1000) n' postgres
+check 'no key in the journal' guest sh -c '! journalctl -b -o cat | grep -q -F "$1"' sh "$key"
+guest env -C / runuser -u postgres -- psql -qXc 'create table kept as select generate_series(1, 1000) n' postgres
 guest sh -c 'sync; findmnt -rno UUID /data' >"$work/uuid"
 
 again() { # nothing is made: what is done to disks is printed behind a +
