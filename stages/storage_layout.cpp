@@ -85,9 +85,10 @@ Line parse(const std::string& text, const base::Where& where) {
   constexpr std::size_t of_folder = 5;
   constexpr std::size_t of_link = 7;
   if (words.size() != (line.kind == 'd' ? of_folder : of_link)) {
-    throw mistake(line, fmt::format("a line of type {} has {} columns", line.kind,
-                                    line.kind == 'd' ? of_folder : of_link),
-                  line.kind == 'd' ? "d PATH MODE USER GROUP" : "L PATH - - - - TARGET");
+    throw mistake(
+        line,
+        fmt::format("a line of type {} has {} columns", line.kind, line.kind == 'd' ? of_folder : of_link),
+        line.kind == 'd' ? "d PATH MODE USER GROUP" : "L PATH - - - - TARGET");
   }
   line.path = words[1];
   if (!whole(line.path)) {

@@ -32,7 +32,7 @@ check 'version 1 is not installed' fails guest sh -c "dpkg-query -W -f '\${db:St
 
 make_image curl
 # containers apart: a server, and others that ask it
-guest docker run -d --name kiln-server --network bridge --expose 8000 $image httpd -f -p 8000 -h /www >/dev/null
+guest docker run -d --name kiln-server --network bridge --expose 8000 $container_image httpd -f -p 8000 -h /www >/dev/null
 address=$(guest docker inspect kiln-server --format '{{.NetworkSettings.IPAddress}}')
 cleanup() {
   guest docker rm --force kiln-server kiln-web kiln-log >/dev/null 2>&1 || true
@@ -48,13 +48,13 @@ times_out() { # COMMAND...: curl's own status
 }
 check 'another container does not' times_out contained curl -sS --max-time 5 "http://$address:8000/"
 # a link opens the ports that the other one exposes, and these alone
-check 'a linked container does' guest docker run --rm --link kiln-server:server $image curl -sS --max-time 10 http://server:8000/
+check 'a linked container does' guest docker run --rm --link kiln-server:server $container_image curl -sS --max-time 10 http://server:8000/
 guest docker exec --detach kiln-server httpd -f -p 8001 -h /www
-check 'but not to a port that is not exposed' times_out guest docker run --rm --link kiln-server:server $image curl -sS --max-time 5 http://server:8001/
+check 'but not to a port that is not exposed' times_out guest docker run --rm --link kiln-server:server $container_image curl -sS --max-time 5 http://server:8001/
 guest sh -c 'cat >/var/tmp/kiln-compose.yml' <<END
 services:
   ask:
-    image: $image
+    image: $container_image
     network_mode: bridge
     external_links: ["kiln-server:server"]
     command: curl -sS --max-time 10 http://server:8000/
@@ -65,12 +65,12 @@ guest rm /var/tmp/kiln-compose.yml
 check 'compose left no network' is "$(guest docker network ls --format '{{.Name}}' | sort | xargs)" 'bridge host none'
 
 # logs end
-guest docker run --name kiln-log --network none $image sh -c "head -c 80000000 /dev/zero | tr '\\0' x | fold -w 9999" >/dev/null
+guest docker run --name kiln-log --network none $container_image sh -c "head -c 80000000 /dev/zero | tr '\\0' x | fold -w 9999" >/dev/null
 size=$(guest du -sm "/volatile/docker/containers/$(guest docker inspect kiln-log --format '{{.Id}}')" | cut -f 1)
 check "80 MB of output take no more than 5 files of 10 MB ($size MB)" test "$size" -le 55 -a "$size" -ge 30
 
 # a restart of dockerd under load
-guest docker run -d --name kiln-web --network bridge -p 127.0.0.1:5000:8000 $image httpd -f -p 8000 -h /www >/dev/null
+guest docker run -d --name kiln-web --network bridge -p 127.0.0.1:5000:8000 $container_image httpd -f -p 8000 -h /www >/dev/null
 wait_for 60 'nginx proxies to the container' bash -c "[ \"\$(curl -sk -o /dev/null -w '%{http_code}' https://$guest4/)\" = 200 ]"
 cat >"$work/load.py" <<'END'
 import collections, http.client, ssl, sys, threading

@@ -16,7 +16,7 @@ refused() { # PATTERN COMMAND...
   grep -E "$pattern" "$work/refused" || { cat "$work/refused"; return 1; }
 }
 from_container() { # PASSWORD ROLE DATABASE
-  guest docker run --rm --network bridge -e PGPASSWORD="$1" -e PGCONNECT_TIMEOUT=20 $image psql -XAtc 'select 1' -h 172.17.0.1 -U "$2" "$3"
+  guest docker run --rm --network bridge -e PGPASSWORD="$1" -e PGCONNECT_TIMEOUT=20 $container_image psql -XAtc 'select 1' -h 172.17.0.1 -U "$2" "$3"
 }
 
 make_image psql

@@ -75,17 +75,17 @@ TEST_F(StorageLayoutTest, FoldersAreMadeWhereLinksLead) {
 }
 
 TEST_F(StorageLayoutTest, AllMistakesOfATableAreToldAtOnceAndNothingIsMade) {
-  const std::string error = run(
-      "d /data 0755 0 0\n"
-      "f /data/file 0644 0 0\n"
-      "d data 0755 0 0\n"
-      "d /data/../etc 0755 0 0\n"
-      "d /data/x 0755 app app\n"
-      "d /data/x 0799 0 0\n"
-      "d /data/x 7 0 0\n"
-      "d /data/x 0755 0 65534\n"
-      "L /app/etc /data/etc\n"
-      "L /app/etc - - - - data/etc\n");
+  const std::string error =
+      run("d /data 0755 0 0\n"
+          "f /data/file 0644 0 0\n"
+          "d data 0755 0 0\n"
+          "d /data/../etc 0755 0 0\n"
+          "d /data/x 0755 app app\n"
+          "d /data/x 0799 0 0\n"
+          "d /data/x 7 0 0\n"
+          "d /data/x 0755 0 65534\n"
+          "L /app/etc /data/etc\n"
+          "L /app/etc - - - - data/etc\n");
   for (const std::string& part : {
            at(2) + "the type 'f' is not known here; d for a folder, L for a link",
            at(3) + "'data' is no whole path",

@@ -5,7 +5,7 @@
 #        storage.sh apply      makes it so while the appliance runs, and stops and starts what has files there
 #
 # What the environment says is known at boot when it lies on the machine or on a drive. An environment that comes by network is
-# not: what the last one said is remembered. A machine that knows nothing takes a labelled file system if there is one.
+# not: what the last one said is remembered. Where nothing is said, a labelled file system is taken if there is one.
 set -euo pipefail
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
@@ -46,7 +46,7 @@ wants() {
   case $ignore in
     true) echo folder ;;
     false) echo own ;;
-    *) if [ -n "$env" ]; then echo folder; else echo unknown; fi ;;
+    *) echo unknown ;;
   esac
 }
 
@@ -134,6 +134,7 @@ in_force() {
   case $(wants "$1") in
     own) mountpoint -q "/$1" && [ "$(findmnt -no LABEL "/$1")" = "ecs-$1" ] ;;
     folder) ! mountpoint -q "/$1" || [ "$(findmnt -no LABEL "/$1")" != "ecs-$1" ] ;;
+    unknown) mountpoint -q "/$1" || [ -z "$(labelled "ecs-$1")" ] ;;
   esac
 }
 
