@@ -35,7 +35,7 @@ make_image curl
 guest docker run -d --name kiln-server --network bridge --expose 8000 $container_image httpd -f -p 8000 -h /www >/dev/null
 address=$(guest docker inspect kiln-server --format '{{.NetworkSettings.IPAddress}}')
 cleanup() {
-  guest docker rm --force kiln-server kiln-web kiln-log >/dev/null 2>&1 || true
+  guest docker rm --force kiln-client kiln-server kiln-web kiln-log >/dev/null 2>&1 || true
   remove_image || true
   rm -rf "$work"
 }
@@ -70,6 +70,7 @@ size=$(guest du -sm "/volatile/docker/containers/$(guest docker inspect kiln-log
 check "80 MB of output take no more than 5 files of 10 MB ($size MB)" test "$size" -le 55 -a "$size" -ge 30
 
 # a restart of dockerd under load
+guest docker run -d --name kiln-client --link kiln-server:server $container_image sleep 3600 >/dev/null
 guest docker run -d --name kiln-web --network bridge -p 127.0.0.1:5000:8000 $container_image httpd -f -p 8000 -h /www >/dev/null
 wait_for 60 'nginx proxies to the container' bash -c "[ \"\$(curl -sk -o /dev/null -w '%{http_code}' https://$guest4/)\" = 200 ]"
 cat >"$work/load.py" <<'END'
@@ -113,6 +114,8 @@ wait $load || status=$?
 check "no request is lost: $(cat "$work/answers")" test $status = 0
 check 'dockerd is another one' test "$first" != "$(guest systemctl show --property MainPID --value docker)"
 check 'the container is the same' is "$(guest docker inspect kiln-web --format '{{.State.Running}} {{.RestartCount}}')" 'true 0'
+check 'a link passes as before' guest docker exec kiln-client curl -sS --max-time 10 http://server:8000/
+check 'and nothing else does' times_out guest docker exec kiln-client curl -sS --max-time 5 http://server:8001/
 check 'new connections are held no more' fails guest nft list table ip ecs-docker-start
 check 'a service without its container is answered at once' \
   bash -c "[ \"\$(curl -sk -o /dev/null -w '%{http_code}' --max-time 4 https://$guest4/bkuonline/)\" = 503 ]"

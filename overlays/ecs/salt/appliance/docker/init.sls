@@ -2,7 +2,8 @@
 # docker0.service, as PostgreSQL and postfix listen there before dockerd runs.
 #
 # userland-proxy is off: proxies die with dockerd and take published ports away while it restarts. What leads to a container
-# is in the kernel then, and stays (live-restore). icc is off: a container reaches another one by a link alone.
+# is in the kernel then, and stays (live-restore); docker-hold.sh bridges the moment when dockerd makes it anew. icc is off: a
+# container reaches another one by a link alone, and what the other one exposes; docker-links.sh keeps links over a restart.
 include:
   - common.packages
   - appliance.layout
@@ -23,6 +24,7 @@ docker-config:
 
             [Service]
             ExecStartPre=-/usr/local/share/appliance/docker-hold.sh on
+            ExecStartPost=-/usr/local/share/appliance/docker-links.sh
             ExecStartPost=-/usr/local/share/appliance/docker-hold.sh off
             ExecStopPost=-/usr/local/share/appliance/docker-hold.sh off
       - /etc/systemd/system/containerd.service.d/appliance.conf:
@@ -38,6 +40,9 @@ docker0:
     - names:
       - /usr/local/share/appliance/docker-hold.sh:
         - source: salt://appliance/scripts/docker-hold.sh
+        - mode: '0755'
+      - /usr/local/share/appliance/docker-links.sh:
+        - source: salt://appliance/scripts/docker-links.sh
         - mode: '0755'
       - /usr/local/share/appliance/docker0.sh:
         - source: salt://appliance/scripts/docker0.sh
