@@ -78,6 +78,10 @@ main() {
   exec 9>"$run/update.lock"
   flock -n 9 || { echo 'an update is running' >&2; exit 1; }
 
+  # one that was stopped by hand stays so
+  stopped=
+  [ "$(systemctl show -p ActiveState appliance.service)" != ActiveState=inactive ] || stopped=yes
+
   rm -f "$update_running"
   update_tree || failed_part appliance 'the state tree could not be fetched from appliance.git.source'
   echo 'applying the highstate'
@@ -113,12 +117,13 @@ main() {
     (finish) || true
     systemctl --no-block reboot
     exit 0
+  elif [ -n "$stopped" ]; then
+    echo 'the appliance was stopped by hand and stays so'
   else
     : >"$updating_flag"
     systemctl reset-failed appliance.service 2>/dev/null || true
-    # one that was stopped by hand stays so
     systemctl daemon-reload
-    systemctl try-restart appliance.service || failed_part restart 'the appliance did not start'
+    systemctl restart appliance.service || failed_part restart 'the appliance did not start'
     rm -f "$updating_flag"
   fi
   finish
