@@ -82,7 +82,7 @@ check 'two disks of one label: the unit fails' guest sh -c '! systemctl is-activ
 check 'two disks of one label: the page names them' page_says 'More than one file system is labelled ecs-data'
 check 'and no database is begun on the folder below' guest sh -c '! pg_isready -q'
 guest sh -c "e2label $(disk_path "$half") old"
-check 'taken back, it is started anew' guest sh -c 'systemctl restart appliance-storage && systemctl start postgresql@15-main docker postfix'
+check 'taken back, it is started anew' guest /usr/local/share/appliance/storage.sh restart
 on_disk 'mended'
 check 'mended: the first disk is back as it was' test "$(sql 'select count(*) from later')" = 10
 guest sh -c "e2label $(disk_path "$data") old"

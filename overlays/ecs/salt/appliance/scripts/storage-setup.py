@@ -208,9 +208,10 @@ def setup_raid(entry, where):
         run('mdadm', '--create', array, '--run', '--level=%s' % level, '--raid-devices=%d' % len(present), '--metadata=1.2',
             '--homehost=any', '--name=%s' % name, *present)
     elif not active(array):
-        # udev has put together what it found, and waits for the rest
-        if os.path.exists(array):
-            output('mdadm', '--stop', array)
+        # udev has put together what it found, under a name of its own, and waits for the rest
+        for holder in {holder for member in members for holder in os.listdir('/sys/class/block/%s/holders' % os.path.basename(member))}:
+            if not active('/dev/' + holder):
+                run('mdadm', '--stop', '/dev/' + holder)
         run('mdadm', '--assemble', '--run', array, *members)
     if members and others:
         # a disk that was replaced

@@ -2,7 +2,8 @@
 # Where /data and /volatile lie: in the root file system, or in file systems labelled ecs-data and ecs-volatile.
 # usage: storage.sh boot       mounts what is labelled, or leaves the folders; appliance-storage.service, before any service
 #        storage.sh settled    whether all is as the environment says; nothing is changed
-#        storage.sh apply      makes it so while the appliance runs, and stops and starts what has files there
+#        storage.sh apply      makes it so while the appliance runs
+#        storage.sh restart    looks for the disks again, after one was plugged in or relabelled
 #
 # What the environment says is known at boot when it lies on the machine or on a drive. An environment that comes by network is
 # not: what the last one said is remembered. Where nothing is said, a labelled file system is taken if there is one.
@@ -138,6 +139,18 @@ in_force() {
   esac
 }
 
+# stops what has files there, lets the disks take their places, and starts it
+restart() {
+  local units
+  # an engine that is stopped leaves containers running
+  [ -z "$(systemctl -q is-active docker && docker ps -q)" ] || die 'The disks change, and containers are running: reboot the appliance.'
+  systemctl restart appliance-storage.service
+  read -ra units <<<"$(systemctl show --property=RequisiteOf appliance-storage.service | cut -d= -f2)"
+  # also what was not started because a disk was missing
+  systemctl reset-failed "${units[@]}" docker.socket 2>/dev/null || true
+  [ ${#units[@]} = 0 ] || systemctl start "${units[@]}"
+}
+
 [ "${1-}" != boot ] || udevadm settle --timeout=60 || true
 trap 'rm -f "$run/storage-env.yml"' EXIT
 find_env
@@ -163,10 +176,9 @@ case ${1-} in
       echo "a file system is in use that the environment says to do without: it is left out from the next boot on"
       exit 0
     fi
-    [ -z "$(docker ps -q 2>/dev/null)" ] || die 'The disks change, and containers are running: reboot the appliance.'
-    # stops and starts all that requires it
-    systemctl restart appliance-storage.service
+    restart
     ;;
+  restart) restart ;;
   *)
     sed -n 's/^# usage: //p; s/^#        storage/storage/p' "$0" >&2
     exit 2

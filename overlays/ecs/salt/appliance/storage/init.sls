@@ -19,7 +19,9 @@ appliance-storage:
         - makedirs: true
         - contents: |
             [Unit]
-            Requires=appliance-storage.service
+            # not Requires: that would look for a missing disk again at each start of each
+            Requisite=appliance-storage.service
+            PartOf=appliance-storage.service
             After=appliance-storage.service
 {%- endfor %}
     - require:
