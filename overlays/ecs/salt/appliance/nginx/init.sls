@@ -55,6 +55,13 @@ nginx-config:
     - require:
       - pkg: packages
 
+# Salt does not see that a drop-in is new, and would reload nginx the package's way, which lays down no inputs
+nginx-units:
+  module.run:
+    - name: service.systemctl_reload
+    - onchanges:
+      - file: nginx-config
+
 /etc/nginx/sites-enabled/appliance:
   file.symlink:
     - target: /etc/nginx/sites-available/appliance
@@ -73,6 +80,7 @@ nginx:
     - require:
       - service: appliance-certificate
       - file: appliance-status-files
+      - module: nginx-units
     - watch:
       - file: nginx-config
       - file: /etc/nginx/sites-enabled/appliance
