@@ -73,6 +73,12 @@ check "80 MB of output take no more than 5 files of 10 MB ($size MB)" test "$siz
 guest docker run -d --name kiln-client --link kiln-server:server $container_image sleep 3600 >/dev/null
 guest docker run -d --name kiln-web --network bridge -p 127.0.0.1:5000:8000 $container_image httpd -f -p 8000 -h /www >/dev/null
 wait_for 60 'nginx proxies to the container' bash -c "[ \"\$(curl -sk -o /dev/null -w '%{http_code}' https://$guest4/)\" = 200 ]"
+# dockerd lets what comes by docker0 go to loopback, for its own sake: a container that has a way to send it there
+neighbour() {
+  guest docker run --rm --network bridge --cap-add NET_ADMIN --sysctl net.ipv4.conf.all.route_localnet=1 $image sh -c '
+    ip address del 127.0.0.1/8 dev lo && ip route add 127.0.0.1/32 via 172.17.0.1 dev eth0 && curl -sS --max-time 5 http://127.0.0.1:80/'
+}
+check "no container comes to what the machine has on its loopback" times_out neighbour
 cat >"$work/load.py" <<'END'
 import collections, http.client, ssl, sys, threading
 host, total = sys.argv[1], int(sys.argv[2])

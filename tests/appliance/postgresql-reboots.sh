@@ -12,8 +12,14 @@ ask() { contained psql -XAtc "$1" "$url"; }
 moment() { # PROPERTY UNIT: microseconds since boot
   guest systemctl show --property "$1" --value "$2"
 }
-# docker0 is done when the server begins to start
-before() { [ "$(moment ActiveEnterTimestampMonotonic "$1")" -le "$(moment InactiveExitTimestampMonotonic "$2")" ]; }
+# docker0 is done when the server begins to start; a unit that did not run has the moment 0
+before() {
+  local ready begun
+  ready=$(moment ActiveEnterTimestampMonotonic "$1")
+  begun=$(moment InactiveExitTimestampMonotonic "$2")
+  echo "$1 $ready, $2 $begun"
+  [ "$ready" -gt 0 ] && [ "$ready" -le "$begun" ]
+}
 server=$(guest sh -c 'systemctl list-units --plain --no-legend "postgresql@*" | cut -d " " -f 1')
 
 ask 'set client_min_messages = warning; drop table if exists test_reboots; create table test_reboots (n int)' >/dev/null

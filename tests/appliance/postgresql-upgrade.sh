@@ -22,6 +22,7 @@ data=/data/postgresql
 old=/var/tmp/postgresql-14
 version=$(guest sh -c "ls /usr/lib/postgresql | sort -V | tail -n 1")
 server=postgresql@$version-main
+kept=/data/postgresql-program
 
 admin() { guest runuser -u postgres -- psql -XAtc "$1" ecs; }
 # old_server COMMAND...: while a server of 14 runs on the old cluster, with a socket in /tmp
@@ -39,6 +40,8 @@ page_says() { page >"$work/page"; grep -F "$1" "$work/page"; }
 # puts the machine back as it was
 restore() {
   guest sh -c "systemctl stop appliance-database $server appliance-postgres
+    if [ -e /run/kiln-test-bound ]; then rm -rf $kept /run/kiln-test-bound; umount -l /data; fi
+    [ ! -d $kept.kept ] || { rm -rf $kept; mv $kept.kept $kept; }
     [ ! -d $data.kept ] || { rm -rf $data; mv $data.kept $data; }
     rm -rf $old /app/etc/postgresql-14 /app/etc/flags/force.update.postgres /data/ecs-pgdump/test-upgrade.pgdump
     [ ! -d /data/ecs-pgdump.kept ] || { rm -rf /data/ecs-pgdump; mv /data/ecs-pgdump.kept /data/ecs-pgdump; }
@@ -122,6 +125,21 @@ check 'the page is the usual one again' test "$(page_says 'upgraded' || true)" =
 check 'a second start does nothing' restart
 guest systemctl start "$server" appliance-database
 check 'and the rows are the same' test "$(admin 'select count(*) from votes')" = 20002
+
+echo 'the server that is kept for the next version'
+guest sh -c "systemctl stop appliance-database $server; [ ! -d $kept ] || mv $kept $kept.kept
+  mountpoint -q /data || { mount --bind /data /data && touch /run/kiln-test-bound; }"
+check 'it is kept' guest systemctl start appliance-database
+guest systemctl stop "$server"
+# alone: without what is installed
+alone() {
+  guest unshare -m sh -c "set -e
+    mount -t tmpfs none /usr/lib/postgresql
+    mount -t tmpfs none /usr/share/postgresql
+    printf 'do \$\$ begin perform 1; end \$\$\nselect count(*) from votes\n' |
+      runuser -u postgres -- $kept/$version/bin/postgres --single -c config_file=/etc/postgresql/$version/main/postgresql.conf ecs"
+}
+check 'and reads the cluster alone' test "$(alone 2>"$work/alone" | grep -c 'count = "20002"')" = 1
 
 echo 'a cluster of a newer version'
 guest sh -c "systemctl stop appliance-database $server appliance-postgres; mv $data/$version $data/99"

@@ -50,7 +50,7 @@ postgresql-config:
 postgresql-scripts:
   file.managed:
     - names:
-{%- for script in ['prepare-postgres', 'postgres-tune', 'postgres-upgrade', 'postgres-database'] %}
+{%- for script in ['prepare-postgres', 'postgres-tune', 'postgres-upgrade', 'postgres-database', 'postgres-keep'] %}
       - /usr/local/share/appliance/{{ script }}.sh:
         - source: salt://appliance/scripts/{{ script }}.sh
         - mode: '0755'

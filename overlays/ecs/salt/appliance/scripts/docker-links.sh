@@ -13,7 +13,7 @@ rule() { # each once
 # a line a port: who asks, who answers, protocol, port
 # shellcheck disable=SC2086 # words
 docker inspect $ids | jq --raw-output '
-  INDEX(.Name) as $named | .[]
+  (map({(.Name): .}) | add) as $named | .[]
   | .NetworkSettings.IPAddress as $asks
   | .HostConfig.Links // [] | map(split(":")[0]) | unique[]
   | $named[.] // empty

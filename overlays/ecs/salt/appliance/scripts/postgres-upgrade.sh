@@ -3,8 +3,8 @@
 # new tools read it out and the new server takes it in; the new cluster is used only when each table has the same rows in both.
 # The old one is kept as /data/postgresql/OLD/main.upgraded until somebody removes it.
 #
-# A server of the old version is taken from /usr/lib/postgresql/OLD, or from /app/etc/postgresql-OLD, a folder or a link to
-# one, with its bin, lib and share. When there is none, but the flag /app/etc/flags/force.update.postgres, the newest dump in
+# A server of the old version is taken from /usr/lib/postgresql/OLD; from /app/etc/postgresql-OLD, a folder or a link to one, with
+# its bin, lib and share; or from the data disk, where postgres-keep.sh has left it. When there is none, but the flag /app/etc/flags/force.update.postgres, the newest dump in
 # /data/ecs-pgdump is taken in instead: what was written after it is not in the new cluster. Else nothing is touched.
 #
 # usage: postgres-upgrade.sh OLD NEW, versions such as 14 15; PostgreSQL must not run
@@ -28,7 +28,7 @@ as_postgres() { runuser -u postgres -- "$@"; }
 
 find_old() { # prints the folder with the old programs
   local folder
-  for folder in "/usr/lib/postgresql/$old" "/app/etc/postgresql-$old"; do
+  for folder in "/usr/lib/postgresql/$old" "/app/etc/postgresql-$old" "/data/postgresql-program/$old"; do
     if [ -x "$folder/bin/postgres" ]; then
       realpath "$folder"
       return
