@@ -1,6 +1,7 @@
 #!/bin/sh
 # Tells all who use the machine's certificate that it is another: nginx and stunnel read it again, and each container that has
-# it mounted starts again, for its Java reads the file only then. Does nothing when they know already. 0: all know; 1: somebody does not, and is told next time
+# it mounted starts again, for its Java reads the file only then. Does nothing when they know already.
+# 0: all know; 1: somebody does not, and is told next time
 set -eu
 umask 077
 cert=/app/etc/server.cert.pem
