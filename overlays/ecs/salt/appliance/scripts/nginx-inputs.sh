@@ -211,7 +211,7 @@ if [ "${1-}" = --reload ]; then
   # a worker of before takes connections until its name says that it is on its way out
   rounds=0
   for worker in $workers; do
-    while [ $rounds -lt 50 ] && cat "/proc/$worker/cmdline" 2>/dev/null | tr '\0' '\n' | grep -q '^nginx: worker process$'; do
+    while [ $rounds -lt 50 ] && { tr '\0' '\n' <"/proc/$worker/cmdline"; } 2>/dev/null | grep -q '^nginx: worker process$'; do
       rounds=$((rounds + 1))
       sleep 0.1
     done
