@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# shellcheck disable=SC2016 # what is quoted is for the guest's shell
 # Mail from outside: STARTTLS on 25 and TLS on 465 lead to the receiver at 127.0.0.1:5025, plain text does not; stunnel is on the
 # uplink addresses and nowhere else, follows them as they change, and waits while there is none.
 # The receiver is a stand-in, started here in the machine.
@@ -87,6 +88,15 @@ wait_for 30 "after 400 changes the last one holds" listens 198.51.100.9 465
 few_reloads() { local n=$(($(reloads) - before)); [ $n -ge 1 ] && [ $n -le 10 ] && [ "$follower" = "$(main_pid appliance-stunnel-follow)" ]; }
 check "and stunnel was told a few times only, by the same follower" few_reloads
 guest ip address del 198.51.100.9/32 dev "$uplink"
+
+# an address that is away at the wrong moment: stunnel can't bind, and listens nowhere
+guest sh -c 'sed -i "s/^accept = .*:25$/accept = 198.51.100.10:25/" /run/appliance-stunnel/stunnel.conf
+  kill -HUP "$(systemctl show -p MainPID --value appliance-stunnel)"'
+deaf() { ! listens "$guest4" 25 && ! listens "$guest4" 465; }
+wait_for 20 "stunnel that could not bind listens nowhere" deaf
+guest sh -c "/usr/local/share/appliance/stunnel-config.sh --quiet; ip address add 198.51.100.7/32 dev $uplink; ip address del 198.51.100.7/32 dev $uplink"
+both() { listens "$guest4" 25 && listens "$guest4" 465; }
+wait_for 30 "and is brought back by the next change" both
 
 # No address at all, as before DHCP has answered. The way into the machine is gone meanwhile: it looks by itself.
 cat >"$work/without.sh" <<'END'

@@ -61,21 +61,21 @@ guest postconf -e "relayhost=[$host4]:$port"
 guest postfix reload 2>/dev/null
 
 start_sink
-check "a mail of a container is accepted" accepted one
-wait_for 60 "and arrives outside" arrived one
-check "signed, by dkimpy and the record of env-create" verified one
+check "a mail of a container is accepted" accepted "one $$"
+wait_for 60 "and arrives outside" arrived "one $$"
+check "signed, by dkimpy and the record of env-create" verified "one $$"
 stop_sink
 
-check "while the server outside is down, a mail is accepted" accepted two
-deferred() { guest postqueue -p | grep -q 'somebody@outside.example' && ! arrived two; }
+check "while the server outside is down, a mail is accepted" accepted "two $$"
+deferred() { guest postqueue -p | grep -q 'somebody@outside.example' && ! arrived "two $$"; }
 wait_for 60 "and waits in the queue" deferred
 reboot_guest
 wait_for 120 "postfix is up again, on the bridge too" guest sh -c 'ss -Hltn | grep -qF 172.17.0.1:25'
 check "the mail waits still" deferred
 start_sink
 guest postqueue -f
-wait_for 120 "and arrives later, across a reboot" arrived two
-check "signed as well" verified two
+wait_for 120 "and arrives later, across a reboot" arrived "two $$"
+check "signed as well" verified "two $$"
 check "and the queue is empty" guest sh -c 'postqueue -p | grep -q "queue is empty"'
 
 # Nobody but this machine and its containers is taken mail from. The firewall lets nobody there; postfix itself does not either.

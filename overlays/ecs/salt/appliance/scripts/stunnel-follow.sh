@@ -4,11 +4,17 @@
 set -euo pipefail
 unit=appliance-stunnel.service
 
+# An address that went away while stunnel bound to it leaves a stunnel that listens nowhere, and comes back to the same text.
+listens() {
+  systemctl is-active -q $unit &&
+    [ "$(ss -ltnp | grep -c '"stunnel4"')" = "$(grep -c ^accept /run/appliance-stunnel/stunnel.conf)" ]
+}
+
 adjust() {
   local status=0
   /usr/local/share/appliance/stunnel-config.sh || status=$?
   case $status in
-    0) systemctl is-active -q $unit || systemctl start --no-block $unit ;;
+    0) listens || systemctl restart --no-block $unit ;;
     3) systemctl reload-or-restart --no-block $unit ;;
     4) ! systemctl is-active -q $unit || systemctl stop --no-block $unit ;;
     # what is wrong is said already; it may be over in a minute
