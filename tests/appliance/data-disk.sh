@@ -75,30 +75,42 @@ cut_power
 on_disk 'cut after the list'
 check 'cut after the list: the rest has moved' guest sh -c 'test -s /data/etc/server.cert.pem'
 
-# ---- two disks of one label; then none
-guest sh -c "e2label $(disk_path "$data") ecs-data; rm -f /var/lib/postgresql/x"
-reboot_guest
-check 'two disks of one label: the unit fails' guest sh -c '! systemctl is-active -q appliance-storage'
+# ---- from here on without a boot: what has files there stops, and the disks are looked for again
+storage=/usr/local/share/appliance/storage.sh
+part() { guest sh -c "systemctl stop appliance-storage docker.socket; umount /$1 || umount -l /$1; udevadm settle"; }
+fails_to_start() { ! guest "$storage" restart; }
+
+part data
+guest sh -c "e2label $(disk_path "$data") ecs-data"
+check 'two disks of one label: the unit fails' fails_to_start
 check 'two disks of one label: the page names them' page_says 'More than one file system is labelled ecs-data'
 check 'and no database is begun on the folder below' guest sh -c '! pg_isready -q'
 guest sh -c "e2label $(disk_path "$half") old"
-check 'taken back, it is started anew' guest /usr/local/share/appliance/storage.sh restart
+check 'taken back, all is started' guest "$storage" restart
 on_disk 'mended'
 check 'mended: the first disk is back as it was' test "$(sql 'select count(*) from later')" = 10
+
+guest systemctl set-environment STORAGE_PATIENCE=5
+part data
 guest sh -c "e2label $(disk_path "$data") old"
-reboot_guest
-check 'a missing disk: the unit fails' guest sh -c '! systemctl is-active -q appliance-storage'
+check 'a missing disk: the unit fails' fails_to_start
 check 'a missing disk: the page says why' page_says 'No file system labelled ecs-data was found'
 guest sh -c "e2label $(disk_path "$data") ecs-data"
+check 'plugged in, all is started' guest "$storage" restart
 
-# ---- what can be lost is lost
-reboot_guest
-guest sh -c 'systemctl stop docker.socket docker containerd; find /volatile -mindepth 1 -delete; sync'
-reboot_guest
+# ---- what can be lost is lost: wiped, or an empty disk
+guest sh -c 'systemctl stop appliance-storage docker.socket; find /volatile -mindepth 1 -delete; sync'
+check 'wiped /volatile: all is started' guest "$storage" restart
 on_disk 'wiped /volatile'
+part volatile
+guest sh -c "mkfs.ext4 -q -F -L ecs-volatile $(disk_path disk2)"
+check 'an empty disk for /volatile: all is started' guest "$storage" restart
+on_disk 'empty /volatile'
+
 # ---- and the environment may do without
 env_says true
 guest kiln-env update >/dev/null
-reboot_guest
+part data
+check 'ignored: all is started' guest "$storage" restart
 check 'ignored: /data is a folder' guest sh -c '! mountpoint -q /data'
 finish_checks
