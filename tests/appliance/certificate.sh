@@ -14,7 +14,7 @@ restore() {
     cp -a /data/etc/test-saved/. /data/etc/; rm -rf /data/etc/test-saved
     rm -f /run/active-env.yml; [ ! -e /run/active-env.test ] || mv /run/active-env.test /run/active-env.yml
     docker rm -f test-pdfas >/dev/null 2>&1; docker rmi test-busybox >/dev/null 2>&1
-    systemctl restart appliance-certificate nginx; systemctl reset-failed appliance-dehydrated 2>/dev/null' || true
+    systemctl restart appliance-certificate nginx; /usr/local/share/appliance/certificate-users.sh; systemctl reset-failed appliance-dehydrated 2>/dev/null' || true
 }
 leave_with restore
 

@@ -35,6 +35,9 @@ domain=$(echo "${APPLIANCE_DOMAIN-}" | tr '[:upper:]' '[:lower:]')
 force=false
 if [ "${1-}" = --force ] || [ -e $flag ]; then force=true; fi
 
+# a disk that moved in since the boot may hold no pair, or half a change
+$store || status=1
+
 # the domain, then what else of allowed_hosts can be a public name: no wildcard, no address, no bare name
 names() {
   {

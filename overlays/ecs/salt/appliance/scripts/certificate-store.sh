@@ -63,6 +63,6 @@ if ! pair_matches $folder/server.key.pem $folder/server.cert.pem; then
   put selfsigned "$made/server.key.pem" "$made/server.cert.pem"
   rm -rf "$made"
 fi
-# who starts from now on reads this pair
+# at boot: who starts from now on reads this pair
 install -d -m 0755 /run/appliance
-sha256sum <$folder/server.cert.pem >/run/appliance/certificate.told
+[ -e /run/appliance/certificate.told ] || sha256sum <$folder/server.cert.pem >/run/appliance/certificate.told

@@ -51,7 +51,7 @@ if [ "${1-}" = --watch ]; then
   systemctl is-active -q nginx || exit 0
   # the path unit sees nothing while this runs, so stay until all is quiet: the application may write one file after the other
   seen=none quiet=0 changed=false
-  while [ $quiet -lt 3 ]; do
+  while [ $quiet -lt 5 ]; do
     now=$(stamp)
     if [ "$now" != "$seen" ]; then
       seen=$now quiet=0
@@ -62,7 +62,7 @@ if [ "${1-}" = --watch ]; then
     else
       quiet=$((quiet + 1))
     fi
-    sleep 0.5
+    sleep 0.3
   done
   # and look once more when it sees again, for what was written in the moment between
   if [ $changed = true ]; then
