@@ -125,4 +125,12 @@ check 'and nothing else does' times_out guest docker exec kiln-client curl -sS -
 check 'new connections are held no more' fails guest nft list table ip ecs-docker-start
 check 'a service without its container is answered at once' \
   bash -c "[ \"\$(curl -sk -o /dev/null -w '%{http_code}' --max-time 4 https://$guest4/bkuonline/)\" = 503 ]"
+
+# an empty /volatile
+guest docker rm --force kiln-client kiln-server kiln-web kiln-log >/dev/null
+guest sh -c 'systemctl stop docker.socket docker containerd && mv /volatile/docker /volatile/docker.kept && systemctl reset-failed docker && systemctl start docker.socket docker'
+check 'docker starts on an empty /volatile' is "$(info '{{.DockerRootDir}} {{.Images}}')" '/volatile/docker 0'
+check 'with the same bridge' guest sh -c "ip -4 -o address show dev docker0 | grep -w 172.17.0.1/16"
+guest sh -c 'systemctl stop docker.socket docker containerd && rm -rf /volatile/docker && mv /volatile/docker.kept /volatile/docker && systemctl reset-failed docker && systemctl start docker.socket docker'
+check 'and on the one of before' guest docker image inspect $image
 finish_checks
