@@ -85,5 +85,8 @@ check 'and a role and a database that fit the password' from_container "$passwor
 guest systemctl stop postgresql@"$version"-main
 guest sh -c 'rm -rf /data/postgresql; mv /data/postgresql.kept /data/postgresql; systemctl restart appliance-postgres; systemctl start appliance-database'
 check 'the disk of before is used as it was' from_container "$password" app ecs
+guest sh -c "systemctl stop postgresql@$version-main; chown -R 105:110 /data/postgresql; systemctl restart appliance-postgres; systemctl start appliance-database"
+check 'a disk of an image with other numbers is taken over' from_container "$password" app ecs
+check 'nothing on it is of another number' test "$(guest find /data/postgresql ! -user 410 -o ! -group 410)" = ''
 remove_image
 finish_checks
