@@ -68,6 +68,18 @@ none_elsewhere() { # stunnel listens on no wildcard, loopback or bridge
 check "stunnel is on uplink addresses only" none_elsewhere
 check "127.0.0.1:25 is postfix" guest sh -c '{ sleep 1; echo QUIT; } | timeout 20 curl -s telnet://127.0.0.1:25 | grep "^220 .* ESMTP" | grep -v receiver.test'
 
+# By sender, as the receiver sees none: 120 connections at once, then one a second
+guest systemctl reload appliance-firewall
+many() { # PORT: how many of 300 get through
+  # shellcheck disable=SC2046 # a word each
+  python3 "$here/scan.py" "$guest4" $(for _ in {1..300}; do echo "$1"; done) | wc -l
+}
+limited() { local n; n=$(many 465); echo "$n of 300"; [ "$n" -ge 100 ] && [ "$n" -le 150 ]; }
+unlimited() { local n; n=$(many 443); echo "$n of 300"; [ "$n" = 300 ]; }
+check "300 connections of one sender at once: the limit holds" limited
+check "  (and is for mail only)" unlimited
+guest systemctl reload appliance-firewall
+
 # A change of addresses. They are the machine's own affair, so this is looked at from inside.
 uplink=$(guest sh -c "ip -o route get $host4" | sed -n 's/.* dev \([^ ]*\).*/\1/p')
 check "an uplink is there" test -n "$uplink"

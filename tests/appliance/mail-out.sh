@@ -78,6 +78,25 @@ wait_for 120 "and arrives later, across a reboot" arrived "two $$"
 check "signed as well" verified "two $$"
 check "and the queue is empty" guest sh -c 'postqueue -p | grep -q "queue is empty"'
 
+# The signer: with a key nothing leaves unsigned, without one mail leaves all the same and the journal says so.
+guest systemctl stop opendkim
+turned_away() { send_from_container "three $$" >"$work/answers" && grep '^4[0-9][0-9] ' "$work/answers" && ! grep 'queued' "$work/answers"; }
+check "with the signer down a mail is turned away for now" turned_away
+guest systemctl start opendkim
+printf '#cloud-config\nappliance: {standby: true, domain: %s}\n' $domain >"$work/keyless.yml"
+put "$work/keyless.yml" /app/env.yml 0600
+guest sh -c 'env-update.sh >/dev/null && salt-call --local --log-level=quiet state.sls appliance.mail >/dev/null'
+check "without a key in the environment none is left on the machine" guest test ! -e /data/etc/opendkim/default.key
+guest postconf -e "relayhost=[$host4]:$port"
+guest postfix reload 2>/dev/null
+check "and a mail is accepted" accepted "four $$"
+wait_for 60 "and arrives" arrived "four $$"
+unsigned() {
+  ! grep -l "^Subject: four $$" "$work"/sink/*.eml | xargs grep -q '^DKIM-Signature' &&
+    guest sh -c 'journalctl -b -q -t postfix/smtpd --since=-10min | grep "warning: connect to Milter service"'
+}
+check "unsigned, and the journal warns" unsigned
+
 # Nobody but this machine and its containers is taken mail from. The firewall lets nobody there; postfix itself does not either.
 make_neighbour
 ask() { # a neighbour wants a mail relayed: postfix's answers
