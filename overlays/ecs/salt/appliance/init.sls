@@ -9,3 +9,4 @@ include:
   - appliance.update
   - appliance.backup
   - appliance.metric
+  - appliance.extra
