@@ -11,7 +11,7 @@ stat_is() { [ "$(guest stat -c '%a %U:%G' "$1")" = "$2" ]; }
 
 keep_environment
 environment "{appliance: {extra: {packages: [curl], files: [{path: /opt/extra-test/a, content: \"a: 'b' {{ x }} #\\n\", owner: 'app:app', permissions: '0600'}],
-  states: [\"/opt/extra-test/b:\\n  file.managed:\\n    - contents: b\\n\"]}}}"
+  states: \"/opt/extra-test/b:\\n  file.managed:\\n    - contents: b\\n\"}}}"
 guest env-update.sh >/dev/null
 check 'a highstate with packages, files and states' highstate
 check 'the file is what was written' content_is /opt/extra-test/a "a: 'b' {{ x }} #"
