@@ -61,7 +61,7 @@ for path in /var/lib/postgresql /var/spool/postfix; do
   fi
 done
 guest mountpoint -q /app/appliance && pruned+=(/app/appliance)
-guest appliance-start >/dev/null
+guest sh -c 'rm -rf /volatile/ecs-backup-test /volatile/ecs-backup-work; appliance-start >/dev/null'
 wait_for 60 'nothing is going on' settled
 listing "$work/before"
 files=$(grep -c $'\tsum\t' "$work/before")
@@ -138,14 +138,15 @@ rotation
 day
 reboot
 wait_for 60 'nothing is going on' settled
-# as before: the state of a running appliance
 
 listing "$work/after"
 
 # ---- what has changed
 
 printf '%s\n' "${allowed[@]}" | sed 's/ .*//' >"$work/allowed"
-diff "$work/before" "$work/after" | sed -n 's/^[<>] \([^\t]*\)\t.*/\1/p' | LC_ALL=C sort -u >"$work/changed"
+# differing FILE FILE: the paths
+differing() { { diff "$1" "$2" || true; } | sed -n 's/^[<>] \([^\t]*\)\t.*/\1/p' | LC_ALL=C sort -u; }
+differing "$work/before" "$work/after" >"$work/changed"
 grep -vxEf "$work/allowed" "$work/changed" >"$work/bad" || true
 echo "written: $(wc -l <"$work/changed") paths, of them allowed: $(grep -cxEf "$work/allowed" "$work/changed" || true)"
 nothing_else() { if [ -s "$work/bad" ]; then cat "$work/bad" && return 1; fi; }
@@ -153,7 +154,7 @@ check 'nothing was written outside the places for it' nothing_else
 # the look itself sees a write
 guest touch /usr/local/share/appliance/written
 listing "$work/again"
-seen() { diff "$work/after" "$work/again" | grep -q '/usr/local/share/appliance/written'; }
+seen() { differing "$work/after" "$work/again" | grep -qx /usr/local/share/appliance/written; }
 check 'and a file that is written is seen' seen
 guest rm /usr/local/share/appliance/written
 

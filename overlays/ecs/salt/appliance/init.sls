@@ -13,3 +13,4 @@ include:
   - appliance.update
   - appliance.backup
   - appliance.metric
+  - appliance.extra
