@@ -10,10 +10,10 @@
 packages=(postgresql postfix opendkim stunnel4 prometheus-node-exporter)
 # order NAME PACKAGE...: the users and groups of an image into which each was installed on its own, one after another
 order() {
-  local name=$1 package steps='' layer
+  local order=$1 package steps='' layer
   shift
   for package; do steps+="  - {id: $package, packages: {install: [$package]}}"$'\n'; done
-  cat >"$work/$name.yml" <<END
+  cat >"$work/$order.yml" <<END
 steps:
   - id: base
     base_debian: {suite: bookworm, kernel: linux-image-cloud-amd64}
@@ -21,26 +21,26 @@ steps:
     overlay: {tree: $top/overlays/ecs/early}
 $steps
 END
-  kiln build "$work/$name.yml" --until "${*: -1}" --output "$work/built" --json
+  kiln build "$work/$order.yml" --until "${*: -1}" --output "$work/built" --json
   expect_status 0
   layer=$store/layers/$(layer_of "${*: -1}")/image.qcow2
-  qemu-img convert -O raw "$layer" "$work/$name.raw"
-  at=$(sfdisk --json "$work/$name.raw" | python3 -c "import json, sys; print(512 * max(json.load(sys.stdin)[\"partitiontable\"][\"partitions\"], key=lambda p: p[\"size\"])[\"start\"])")
+  qemu-img convert -O raw "$layer" "$work/$order.raw"
+  at=$(sfdisk --json "$work/$order.raw" | python3 -c "import json, sys; print(512 * max(json.load(sys.stdin)[\"partitiontable\"][\"partitions\"], key=lambda p: p[\"size\"])[\"start\"])")
   for file in passwd group; do
-    debugfs -R "cat /etc/$file" "$work/$name.raw?offset=$at" 2>/dev/null | cut -d: -f1,3 | sort >"$work/$name.$file"
+    debugfs -R "cat /etc/$file" "$work/$order.raw?offset=$at" 2>/dev/null | cut -d: -f1,3 | sort >"$work/$order.$file"
   done
-  rm "$work/$name.raw"
+  rm "$work/$order.raw"
 }
 
 order forth "${packages[@]}"
 order back stunnel4 prometheus-node-exporter opendkim postfix postgresql
 
 wrong=''
-for name in forth back; do
+for order in forth back; do
   while read -r kind user number _; do
     case $kind in
-      u) grep -q -x "$user:$number" "$work/$name.passwd" && grep -q -x "$user:$number" "$work/$name.group" || wrong+=" $name:$user" ;;
-      g) grep -q -x "$user:$number" "$work/$name.group" || wrong+=" $name:$user" ;;
+      u) grep -q -x "$user:$number" "$work/$order.passwd" && grep -q -x "$user:$number" "$work/$order.group" || wrong+=" $order:$user" ;;
+      g) grep -q -x "$user:$number" "$work/$order.group" || wrong+=" $order:$user" ;;
     esac
   done <"$top/overlays/ecs/early/etc/sysusers.d/appliance.conf"
 done
