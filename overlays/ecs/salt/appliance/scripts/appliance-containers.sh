@@ -14,7 +14,7 @@ states() {
 }
 
 watch() {
-  away=0
+  away=0 before=
   while sleep 5; do
     if ! now=$(states 2>/dev/null); then
       away=$((away + 1))
@@ -23,7 +23,9 @@ watch() {
     fi
     away=0
     ended=$(printf '%s\n' "$now" | awk '$2 == "exited" || $2 == "dead" {printf " %s", $1}')
-    [ -z "$ended" ] || die "A part of the application has ended:$ended"
+    # one that is being restarted, after a renewal of the certificate or by its own policy, is seen as ended once
+    [ -z "$ended" ] || [ "$ended" != "$before" ] || die "A part of the application has ended:$ended"
+    before=$ended
     [ -n "$now" ] || die 'The application has no containers any more.'
   done
 }
