@@ -21,8 +21,8 @@ extern const stage::StageType env_package;
 
 std::span<const stage::StageType* const> all() {
   static constexpr std::array<const stage::StageType*, 14> types = {
-      &base_debian, &base_image, &packages, &storage_layout, &overlay, &fetch, &salt_install, &salt_highstate,
-      &systemd_units, &kiln_env, &seal, &export_qcow2, &export_disk, &env_package,
+      &base_debian,    &base_image,    &packages, &storage_layout, &overlay,      &fetch,       &salt_install,
+      &salt_highstate, &systemd_units, &kiln_env, &seal,           &export_qcow2, &export_disk, &env_package,
   };
   return types;
 }

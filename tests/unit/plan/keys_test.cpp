@@ -178,6 +178,8 @@ class Values {
                                              "3.12",
                                              std::string(64, 'a'),
                                              std::string(64, 'b'),
+                                             "en_US.UTF-8",
+                                             "de_AT.UTF-8",
                                              "0755",
                                              "0644"};
     std::vector<std::string> taken;
