@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # An environment is made, packed, printed, scanned askew and recovered; the appliance that is booted with the seed disk of what
-# came back lets in whom it names, and has the very same file from env-update.sh.
+# came back lets in whom it names, sets itself up for it, and has the very same file in force.
 # label: boot
 # needs: ecs
-# timeout: 1200
+# timeout: 1800
 . "$(dirname "$0")/common.inc"
 
 env=$(dirname "$KILN")/kiln-env
@@ -86,8 +86,13 @@ wait_for 600 "a login with the key of the environment" logged_in
 inside cloud-init status --wait >"$work/out" 2>"$work/err" || fail "cloud-init: $(tail -n 30 "$work/console")"
 [ "$(inside cloud-id)" = nocloud ] || fail "cloud-init has it from elsewhere"
 [ "$(inside hostname)" = ecs ] || fail "the machine is called $(inside hostname)"
-inside env-update.sh >"$work/out" 2>"$work/err" || fail "env-update.sh"
-says '^/run/active-env.yml: from .*cidata'
+# its services are set up for the environment; there is no application in the image yet
+wait_for 900 "the appliance has done what it can" inside test -e /run/appliance-failed
+inside cat /run/appliance-failed >"$work/out" 2>"$work/err" || fail "no reason is told"
+says '^No application is installed'
+inside journalctl -u prepare-env >"$work/out" 2>"$work/err" || fail "no journal"
+says 'environment: /run/active-env.yml: from .*cidata'
+[ "$(inside postconf -h myhostname)" = ecs.example.org ] || fail "postfix is called $(inside postconf -h myhostname)"
 [ "$(inside stat -c %a:%u /run/active-env.yml)" = 600:0 ] || fail "others may read the active environment"
 inside cat /run/active-env.yml >"$work/active"
 cmp "$work/made.yml" "$work/active" || fail "another environment is active"

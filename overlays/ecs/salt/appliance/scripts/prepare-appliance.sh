@@ -21,7 +21,8 @@ room_on() {
 run_hooks prepare-appliance.early
 
 load_env APPLIANCE_DOMAIN APPLIANCE_SENTRY_DSN
-if [ -e "$share/storage-setup.sh" ] && flatyaml appliance "$env_file" | grep -q '^APPLIANCE_STORAGE_SETUP_'; then
+# the disks were looked at before any service, with the environment that was at hand then
+if ! "$share/storage.sh" settled; then
   progress 'Looking at the disks.'
   salt-call --local --no-color --retcode-passthrough --log-level=warning state.sls appliance.storage.setup ||
     die 'The disks could not be set up as the environment says: journalctl -u prepare-appliance'
