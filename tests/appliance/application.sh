@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The application from git, by prepare-ecs: built from a repository on the machine, migrated from a dump; when the build fails the last
 # image goes on, when the migration fails or the power goes in its middle, database and image come back together.
-# label: boot
 # shellcheck disable=SC2016
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$(dirname "$0")/stand-in.inc"

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Backup, wipe, restore: the same rows and files with the same owners, by one command, on an appliance that has nothing but its
 # environment and has another password of the database. What leaves the machine is encrypted; a failing backup is told.
-# label: boot
 # shellcheck disable=SC2016
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$(dirname "$0")/stand-in.inc"

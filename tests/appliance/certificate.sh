@@ -2,7 +2,8 @@
 # Certificates, with a real ACME server (pebble) that asks the machine's port 80: issued, used and renewed; who uses it sees the new
 # serial, a container that has the file mounted included; a server that refuses nonces is asked again; and whatever fails, what
 # was there stays. The operator's own wins over all.
-# label: boot
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 . "$(dirname "$0")/web.inc"
 domain=ecs.example.org

@@ -3,6 +3,7 @@
 # revoked and none at all are what optional and mandatory say; a revocation holds within 10 s; an expired CRL is named on the
 # status page; and whatever else is written there harms nothing, nor at the next start.
 # label: boot
+# timeout: 1200
 . "$(dirname "$0")/machine.inc"
 . "$(dirname "$0")/web.inc"
 restore() {

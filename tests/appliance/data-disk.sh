@@ -2,9 +2,10 @@
 # /data and /volatile on disks of their own: empty disks take what the image has there while the appliance runs; a new root disk
 # finds all again, owned by the same numbers; a move that a power cut ended starts over or goes on; a disk that has to be there
 # and is not stops the appliance with a reason; a wiped /volatile comes back.
-# label: soak
 # shellcheck disable=SC2016,SC2154 # what is quoted is for the guest's shell; disk is add_disk's
 # shellcheck source=machine.inc
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 
 env_says() { # IGNORE of both

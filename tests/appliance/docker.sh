@@ -2,8 +2,9 @@
 # The docker engine and docker compose: places, limits of logs, containers apart from each other unless they are linked, a
 # restart that loses no request, one compose of version 2.
 # Needs python3 on the host.
-# label: boot
 # shellcheck source=machine.inc
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=containers.inc
 . "$here/containers.inc"
@@ -32,7 +33,7 @@ check 'version 1 is not installed' fails guest sh -c "dpkg-query -W -f '\${db:St
 
 make_image curl
 # containers apart: a server, and others that ask it
-guest docker run -d --name kiln-server --network bridge --expose 8000 $container_image httpd -f -p 8000 -h /www >/dev/null
+guest docker run -d --name kiln-server --network bridge --expose 8000 "$container_image" httpd -f -p 8000 -h /www >/dev/null
 address=$(guest docker inspect kiln-server --format '{{.NetworkSettings.IPAddress}}')
 cleanup() {
   guest docker rm --force kiln-client kiln-server kiln-web kiln-log >/dev/null 2>&1 || true
@@ -48,13 +49,13 @@ times_out() { # COMMAND...: curl's own status
 }
 check 'another container does not' times_out contained curl -sS --max-time 5 "http://$address:8000/"
 # a link opens the ports that the other one exposes, and these alone
-check 'a linked container does' guest docker run --rm --link kiln-server:server $container_image curl -sS --max-time 10 http://server:8000/
+check 'a linked container does' guest docker run --rm --link kiln-server:server "$container_image" curl -sS --max-time 10 http://server:8000/
 guest docker exec --detach kiln-server httpd -f -p 8001 -h /www
-check 'but not to a port that is not exposed' times_out guest docker run --rm --link kiln-server:server $container_image curl -sS --max-time 5 http://server:8001/
+check 'but not to a port that is not exposed' times_out guest docker run --rm --link kiln-server:server "$container_image" curl -sS --max-time 5 http://server:8001/
 guest sh -c 'cat >/var/tmp/kiln-compose.yml' <<END
 services:
   ask:
-    image: $container_image
+    image: "$container_image"
     network_mode: bridge
     external_links: ["kiln-server:server"]
     command: curl -sS --max-time 10 http://server:8000/
@@ -65,17 +66,17 @@ guest rm /var/tmp/kiln-compose.yml
 check 'compose left no network' is "$(guest docker network ls --format '{{.Name}}' | sort | xargs)" 'bridge host none'
 
 # logs end
-guest docker run --name kiln-log --network none $container_image sh -c "head -c 80000000 /dev/zero | tr '\\0' x | fold -w 9999" >/dev/null
+guest docker run --name kiln-log --network none "$container_image" sh -c "head -c 80000000 /dev/zero | tr '\\0' x | fold -w 9999" >/dev/null
 size=$(guest du -sm "/volatile/docker/containers/$(guest docker inspect kiln-log --format '{{.Id}}')" | cut -f 1)
 check "80 MB of output take no more than 5 files of 10 MB ($size MB)" test "$size" -le 55 -a "$size" -ge 30
 
 # a restart of dockerd under load
-guest docker run -d --name kiln-client --link kiln-server:server $container_image sleep 3600 >/dev/null
-guest docker run -d --name kiln-web --network bridge -p 127.0.0.1:5000:8000 $container_image httpd -f -p 8000 -h /www >/dev/null
+guest docker run -d --name kiln-client --link kiln-server:server "$container_image" sleep 3600 >/dev/null
+guest docker run -d --name kiln-web --network bridge -p 127.0.0.1:5000:8000 "$container_image" httpd -f -p 8000 -h /www >/dev/null
 wait_for 60 'nginx proxies to the container' bash -c "[ \"\$(curl -sk -o /dev/null -w '%{http_code}' https://$guest4/)\" = 200 ]"
 # dockerd lets what comes by docker0 go to loopback, for its own sake: a container that has a way to send it there
 neighbour() {
-  guest docker run --rm --network bridge --cap-add NET_ADMIN --sysctl net.ipv4.conf.all.route_localnet=1 $image sh -c '
+  guest docker run --rm --network bridge --cap-add NET_ADMIN --sysctl net.ipv4.conf.all.route_localnet=1 "$container_image" sh -c '
     ip address del 127.0.0.1/8 dev lo && ip route add 127.0.0.1/32 via 172.17.0.1 dev eth0 && curl -sS --max-time 5 http://127.0.0.1:80/'
 }
 check "no container comes to what the machine has on its loopback" times_out neighbour
@@ -130,5 +131,5 @@ guest sh -c 'systemctl stop docker.socket docker containerd && mv /volatile/dock
 check 'docker starts on an empty /volatile' is "$(info '{{.DockerRootDir}} {{.Images}}')" '/volatile/docker 0'
 check 'with the same bridge' guest sh -c "ip -4 -o address show dev docker0 | grep -w 172.17.0.1/16"
 guest sh -c 'systemctl stop docker.socket docker containerd && rm -rf /volatile/docker && mv /volatile/docker.kept /volatile/docker && systemctl reset-failed docker && systemctl start docker.socket docker'
-check 'and on the one of before' guest docker image inspect $image
+check 'and on the one of before' guest docker image inspect "$container_image"
 finish_checks

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # What an environment brings of its own: packages, files and states are there after a highstate, and a second one changes nothing.
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$(dirname "$0")/stand-in.inc"

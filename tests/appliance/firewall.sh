@@ -5,6 +5,7 @@
 # Each refusal is shown to be the firewall's: with its table gone, the same thing works.
 # Needs busybox-static.
 # label: boot
+# timeout: 1200
 . "$(dirname "$0")/machine.inc"
 . "$here/containers.inc"
 . "$here/neighbour.inc"

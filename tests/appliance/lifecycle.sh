@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The life cycle of the appliance, on images that stand in for its containers: order of the units, what the containers are given,
 # hooks, standby; each way to fail, with the page that says why, nothing that starts again, and the documented way back.
-# label: boot
 # shellcheck disable=SC2016
+# label: boot
+# timeout: 1200
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$(dirname "$0")/stand-in.inc"

@@ -4,6 +4,7 @@
 # uplink addresses and nowhere else, follows them as they change, and waits while there is none.
 # The receiver is a stand-in, started here in the machine.
 # label: boot
+# timeout: 1200
 . "$(dirname "$0")/machine.inc"
 
 put "$here/receiver.py" /run/test-receiver.py 0644

@@ -4,7 +4,8 @@
 # right by the record that env-create printed; what was accepted while that server is down arrives later, across a reboot;
 # nobody outside gets mail relayed.
 # Needs python3-aiosmtpd, python3-dkim, busybox-static.
-# label: boot
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 . "$here/containers.inc"
 . "$here/neighbour.inc"

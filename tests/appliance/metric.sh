@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Metrics: off by default; on by the environment, on loopback alone, with what the tags tell of updates and backups.
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$(dirname "$0")/stand-in.inc"

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What /data holds moves to an empty disk whole, whenever it is killed and how often: a disk without a mark of the move is either
 # empty or has everything. No machine is needed: the function of storage.sh runs on two folders.
-# label: guest
 # shellcheck disable=SC2034 # moving is move_in's
+# label: boot
+# timeout: 600
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 program=$here/../../overlays/ecs/salt/appliance/scripts/storage.sh

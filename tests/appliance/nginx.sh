@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # nginx as browsers and the backends see it: https to the three backends, the way from http, what TLS it speaks, and that no
 # header the backends trust comes from anyone but nginx.
+# label: boot
+# timeout: 1200
 . "$(dirname "$0")/machine.inc"
 . "$(dirname "$0")/web.inc"
 leave_with stop_echo

@@ -3,6 +3,7 @@
 # A port scan from outside: 22, 25, 80, 443 and 465 are open and nothing else, on IPv4 and IPv6; no UDP service answers. Listeners
 # on every address, put there for this, are not found; with the firewall's table gone they are, so the scan can find what there is.
 # label: boot
+# timeout: 1200
 . "$(dirname "$0")/machine.inc"
 
 leave() { guest sh -c 'systemctl stop test-tcp test-udp; rm -f /run/test-udp.py; systemctl reload appliance-firewall' >/dev/null 2>&1; }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The power is cut while PostgreSQL writes: each row whose commit was told is there afterwards, and the tables are sound.
-# label: boot
 # shellcheck source=machine.inc
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 
 admin() { guest runuser -u postgres -- psql -XAtc "$1" ecs; }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # 5432 answers from a container after three reboots and after a restart of docker: docker0 is there before PostgreSQL starts.
-# label: boot
 # shellcheck source=machine.inc
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=containers.inc
 . "$here/containers.inc"

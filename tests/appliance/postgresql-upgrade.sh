@@ -5,8 +5,9 @@
 #
 # PostgreSQL 14 is zonky's build of it, from Maven Central: its server, without any tool. OLD_POSTGRES names a jar that is there
 # already. Needs curl, unzip and xz-utils on the host.
-# label: boot
 # shellcheck source=machine.inc
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 
 sha256=c61176d28e47cb362aad45fdb79582070a07ec9b8e388062768343d3f3b665d2

@@ -2,6 +2,8 @@
 # PostgreSQL is the application's alone: who may come, from where, how the password is kept, what follows memory and cores, and
 # an empty data disk.
 # shellcheck source=machine.inc
+# label: boot
+# timeout: 1200
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=containers.inc
 . "$here/containers.inc"

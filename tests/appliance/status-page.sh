@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # The page that nginx shows while no backend answers: its words for each state, as text and never as markup, with status 503 for
 # whatever is asked. SHOTS=FOLDER keeps pictures of it, for people to look at.
+# label: boot
+# timeout: 1200
 . "$(dirname "$0")/machine.inc"
 . "$(dirname "$0")/web.inc"
 restore() {

@@ -2,8 +2,9 @@
 # Two empty disks become RAID1, LUKS and LVM at a machine's first boot, as appliance.storage.setup says; /data and /volatile move
 # in. All is back after a reboot, after a power cut, and on a new root disk; a second run changes nothing; one disk is enough to
 # go on, and a new one in its place is taken in; a disk that holds something is named and not touched.
-# label: soak
 # shellcheck disable=SC2016 # what is quoted is for the guest's shell
+# label: soak
+# timeout: 3600
 MACHINE_BOOT=later
 # shellcheck source=machine.inc
 . "$(dirname "$0")/machine.inc"

@@ -2,8 +2,9 @@
 # The update of the appliance, from a git repository on the machine: a changed state tree is applied and the appliance restarted; a
 # failing highstate, a tree that is none and a power cut in the middle leave the old one; while failed or on standby nothing is
 # restarted; flags force a part; the timer follows the environment.
-# label: boot
 # shellcheck disable=SC2016
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$(dirname "$0")/stand-in.inc"

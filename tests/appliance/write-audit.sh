@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What an appliance writes while it lives: nothing outside /data, /volatile, /run, /tmp, /var/log and the paths below, each with its
 # reason. Two reboots, 50 mails, a renewal, an update, a backup, a rotation of logs, a day.
-# label: soak
 # shellcheck disable=SC2016
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$(dirname "$0")/stand-in.inc"
