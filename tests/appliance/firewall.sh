@@ -4,8 +4,8 @@
 # reach what they may and nothing else, the metadata of a cloud, restarts of firewall and docker in both orders, the order at boot.
 # Each refusal is shown to be the firewall's: with its table gone, the same thing works.
 # Needs busybox-static.
-# label: boot
-# timeout: 1200
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 . "$here/containers.inc"
 . "$here/neighbour.inc"

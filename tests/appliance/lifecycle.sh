@@ -2,8 +2,8 @@
 # The life cycle of the appliance, on images that stand in for its containers: order of the units, what the containers are given,
 # hooks, standby; each way to fail, with the page that says why, nothing that starts again, and the documented way back.
 # shellcheck disable=SC2016
-# label: boot
-# timeout: 1200
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$(dirname "$0")/stand-in.inc"

@@ -2,8 +2,8 @@
 # shellcheck disable=SC2016 # what is quoted is for the guest's shell
 # ssh: keys only; the environment's ssh_authorized_keys come in as root and as app, its ssh_deprecated_keys are taken away from
 # everybody, keys that others put there stay, a key in both lists is out, disable_root keeps root out.
-# label: boot
-# timeout: 1200
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 
 leave() {
