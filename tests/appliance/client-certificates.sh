@@ -5,6 +5,8 @@
 # label: boot
 # timeout: 1200
 . "$(dirname "$0")/machine.inc"
+# while there is something to tell, the page that tells it is what a visitor without a certificate gets
+guest appliance-status --clear
 . "$(dirname "$0")/web.inc"
 restore() {
   stop_echo

@@ -114,10 +114,13 @@ TEST_F(SaltHighstateTest, WhatWasImportedRunsOneCommandAndGivesItsStatus) {
             "import sys\ndef salt_call():\n    print(sys.argv)\n    sys.stderr.write('[INFO    ] {\"x\": "
             "\"SECRET\"}\\n[INFO    ] said\\n')\n    sys.exit(3)\n");
   // One command, for the runner leaves no process of a command behind.
-  host::Command both{"sh", "-c",
-                     "python3 -c \"$0\" && { python3 -c \"$1\" salt-call --local 'a b'; echo $?; python3 -c "
-                     "\"$1\" salt-call 2>&1 | tail -n 1; }",
-                     std::string(target::import_ahead()), std::string(target::log_filter())};
+  const std::string script = R"(python3 -c "$0" && {
+    python3 -c "$1" salt-call --local 'a b'
+    echo $?
+    python3 -c "$1" salt-call 2>&1 | tail -n 1
+  })";
+  host::Command both{"sh", "-c", script, std::string(target::import_ahead()),
+                     std::string(target::log_filter())};
   both.env["PYTHONPATH"] = (tree / "modules").string();
   both.env["PATH"] = "/usr/bin:/bin";
   const host::Finished done = runner->run(both);
