@@ -41,15 +41,9 @@ constexpr std::array<stage::Option, 4> options = {{
      .type = stage::Type::text,
      .fallback = {},
      .doc = "Where to fetch the image.",
-     .pattern = "(https?|file)://[^\\s]+",
-     .write = "a URL that begins with https://, http:// or file://"},
-    {.name = "sha256",
-     .type = stage::Type::text,
-     .fallback = {},
-     .required = true,
-     .doc = "Digest of the file as it is published.",
-     .pattern = "[0-9a-f]{64}",
-     .write = "64 lower-case hexadecimal digits, as `sha256sum` prints them"},
+     .pattern = target::url_pattern,
+     .write = target::url_write},
+    stage::published_sha256,
     {.name = "size",
      .type = stage::Type::size,
      .fallback = "8G",
@@ -142,12 +136,9 @@ std::unique_ptr<stage::Stage> make(const stage::Options& given) {
         .at(given.step)
         .hint("give either 'file:' or 'url:'");
   }
-  if (target::has_login(given.text("url"))) {
-    throw base::Error("base_image: the URL holds a login, which keys, logs and the plan would show",
-                      base::Exit::usage)
-        .at(given.where("url"))
-        .hint("fetch the image yourself and name it with 'file:', or take a URL that asks for no login");
-  }
+  target::refuse_login(
+      "base_image", given.text("url"), given.where("url"),
+      "fetch the image yourself and name it with 'file:', or take a URL that asks for no login");
   return std::make_unique<BaseImage>(given);
 }
 

@@ -40,15 +40,9 @@ constexpr std::array<stage::Option, 5> options = {{
      .fallback = {},
      .required = true,
      .doc = "Where to fetch it; the next one is asked when one fails.",
-     .pattern = "(https?|file)://[^\\s]+",
-     .write = "a URL that begins with https://, http:// or file://"},
-    {.name = "sha256",
-     .type = stage::Type::text,
-     .fallback = {},
-     .required = true,
-     .doc = "Digest of the file as it is published.",
-     .pattern = "[0-9a-f]{64}",
-     .write = "64 lower-case hexadecimal digits, as `sha256sum` prints them"},
+     .pattern = target::url_pattern,
+     .write = target::url_write},
+    stage::published_sha256,
     {.name = "member",
      .type = stage::Type::text,
      .fallback = {},
@@ -148,11 +142,9 @@ class Fetch : public stage::Stage {
 
 std::unique_ptr<stage::Stage> make(const stage::Options& given) {
   for (const std::string& url : given.texts("urls")) {
-    if (!target::has_login(url)) continue;
-    throw base::Error("fetch: the URL holds a login, which keys, logs and the plan would show",
-                      base::Exit::usage)
-        .at(given.where("urls"))
-        .hint("take a URL that asks for no login, or fetch the file yourself and name it as file://");
+    target::refuse_login(
+        "fetch", url, given.where("urls"),
+        "take a URL that asks for no login, or fetch the file yourself and name it as file://");
   }
   return std::make_unique<Fetch>(given);
 }

@@ -48,6 +48,16 @@ struct Option {
   bool secret = false;  // must not be used in a cached stage (rule 7 of the engine)
 };
 
+// A row of the tables of stages that fetch a file from where it is published.
+inline constexpr Option published_sha256 = {
+    .name = "sha256",
+    .type = Type::text,
+    .fallback = {},
+    .required = true,
+    .doc = "Digest of the file as it is published.",
+    .pattern = "[0-9a-f]{64}",
+    .write = "64 lower-case hexadecimal digits, as `sha256sum` prints them"};
+
 // What a profile wrote for the options of one step: typed, checked, defaults filled in.
 using Value = std::variant<std::monostate, bool, std::int64_t, std::string, std::vector<std::string>>;
 
