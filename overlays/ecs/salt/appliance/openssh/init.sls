@@ -1,5 +1,6 @@
 # openssh: keys only, host keys made on the machine, keys of users from the environment.
 {%- from 'common/map.jinja' import map %}
+{%- from 'appliance/openssh/keys.jinja' import whole_key %}
 {%- set disable_root = salt['pillar.get']('disable_root', false) %}
 {%- set deprecated = salt['pillar.get']('ssh_deprecated_keys', []) or [] %}
 {%- set config = '/etc/ssh/sshd_config.d/10-appliance.conf' if map.openssh.drop_in else '/etc/ssh/sshd_config' %}
@@ -51,19 +52,21 @@ appliance-hostkeys:
       - service: ssh
 {%- endfor %}
 
-# A deprecated key is taken away from everybody, whoever gave it to them.
-{%- for user in salt['user.getent']() if deprecated %}
-{%- for file in ['.ssh/authorized_keys', '.ssh/authorized_keys2'] if salt['file.file_exists'](user.home ~ '/' ~ file) %}
-{%- for key in deprecated %}
-
-deprecated-key-{{ loop.index }}-of-{{ user.name }}-{{ file }}:
-  ssh_auth.absent:
-    - user: {{ user.name }}
-    - name: {{ key | tojson }}
-    - config: {{ file }}
+# A deprecated key is refused whoever gave it to whom. Nothing is written in homes: their owners could lead root astray by a link.
+# sshd refuses every key when a line is no key, so only what is one gets in.
+/etc/ssh/revoked_keys:
+  file.managed:
+    - mode: '0644'
+    - contents:
+      - '# Managed by Salt: appliance.openssh. ssh_deprecated_keys of the environment.'
+{%- for line in deprecated %}
+{%- set key = whole_key(line) %}
+{%- if key and salt['cmd.retcode']('ssh-keygen -l -f -', stdin=key, python_shell=False, ignore_retcode=True) == 0 %}
+      - {{ key | tojson }}
+{%- endif %}
 {%- endfor %}
-{%- endfor %}
-{%- endfor %}
+    - require:
+      - pkg: packages
 
 {{ config }}:
 {%- if map.openssh.drop_in %}
@@ -81,6 +84,7 @@ deprecated-key-{{ loop.index }}-of-{{ user.name }}-{{ file }}:
 {%- endif %}
     - require:
       - pkg: packages
+      - file: /etc/ssh/revoked_keys
 
 ssh:
   service.running:

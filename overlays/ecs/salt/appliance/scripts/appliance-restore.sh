@@ -23,6 +23,9 @@ while [ $# -gt 0 ]; do
   shift
 done
 
+exec 9>"$run/backup.lock"
+flock -n 9 || die 'A backup is running: wait until it is done (journalctl -fu appliance-backup).'
+take_turn
 echo "environment: $(env-update.sh)"
 backup_open
 [ -n "$secret" ] || die 'appliance.backup.encrypt is a public key: the secret one is needed to read a backup.'
@@ -41,8 +44,15 @@ backup_tool restore --numeric-owner "${time[@]}" "$url" "$new/data" || die 'The 
 [ -s "$new/data/${backup_dump#/data/}" ] || die 'There is no dump of the database in the backup.'
 
 systemctl stop appliance.service
+# from here to its end nothing starts but another restore, not even after a power cut
+install -d -m 0755 "${restore_running%/*}"
+: >"$restore_running"
+sync
 status starting 'The appliance is being restored' 'Its files and its database come back from a backup.'
-restore_database "$new/data/${backup_dump#/data/}" || die 'The database could not be restored.'
+if ! restore_database "$new/data/${backup_dump#/data/}"; then
+  rm -f "$restore_running"
+  die 'The database could not be restored, and nothing was changed.'
+fi
 for folder in "${backup_folders[@]}"; do
   [ -d "$new/data/$folder" ] || continue
   if [ "$folder" = etc ]; then
@@ -55,7 +65,10 @@ for folder in "${backup_folders[@]}"; do
   fi
 done
 sync
+rm -f "$restore_running"
+sync
 rm -rf "$new"
 echo 'restored'
+end_turn
 exec 9>&-
 appliance-start

@@ -19,6 +19,7 @@ run=/run/appliance
 live=$run/nginx
 kept=/data/etc/client-ca
 source=/data/ecs-ca
+remembered=/data/etc/client-certs-mandatory
 secret_file=/app/etc/proxy_secret.env
 environment=/run/active-env.yml
 
@@ -110,7 +111,9 @@ fi
 printf 'proxy_set_header X-Appliance-Secret "%s";\n' "$secret" >"$new/secret.conf"
 
 # the authority of client certificates
-mandatory=false
+# before the environment was found what the last one said holds: an appliance that asks for certificates does so from its
+# first second on
+mandatory=$(cat $remembered 2>/dev/null || echo false)
 if [ -e $environment ]; then
   # an environment that cannot be read opens no door
   mandatory=$(
@@ -121,6 +124,8 @@ if [ -e $environment ]; then
     echo "$environment cannot be read: client certificates are taken for mandatory" >&2
     mandatory=true
   }
+  [ "$mandatory" = "$(cat $remembered 2>/dev/null)" ] || { echo "$mandatory" >$remembered.new && mv $remembered.new $remembered; } ||
+    echo "could not write $remembered" >&2
 fi
 mkdir "$new/fresh"
 wanted=false text=

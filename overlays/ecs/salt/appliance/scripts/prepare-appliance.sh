@@ -18,6 +18,11 @@ room_on() {
     die "$1 is full: $inodes files more are possible."
 }
 
+# it has failed at boot, or holds: nothing is to be written beside disks that are missing
+systemctl -q is-active appliance-storage.service ||
+  die "$(cat "$run/reason.appliance-storage" 2>/dev/null || echo 'The disks are not there: journalctl -u appliance-storage')"
+[ ! -e "$restore_running" ] ||
+  die 'A restore was interrupted, so files and database are of different times: appliance-restore.sh --replace, then it starts.'
 run_hooks prepare-appliance.early
 
 load_env APPLIANCE_DOMAIN APPLIANCE_SENTRY_DSN
@@ -30,12 +35,14 @@ fi
 room_on /data
 room_on /volatile
 
+take_turn
 # a power cut in the middle of an update: back to the tree that worked
-[ ! -e "$update_running" ] || put_tree_back
+[ ! -e "$update_running" ] || put_tree_back || die 'The state tree of before the update could not be put back: journalctl -u prepare-appliance'
 if [ "$(cat "$applied" 2>/dev/null)" != "$(wanted_state)" ]; then
   progress 'Setting up the services for this environment.'
   highstate || die 'The services could not be set up for this environment: journalctl -u prepare-appliance'
 fi
+end_turn
 
 progress 'Preparing the services.'
 for program in "$share"/prepare.d/*; do

@@ -46,16 +46,16 @@ update_tree() {
   for below in '' overlays/ecs; do
     ! git -C "$repository" cat-file -e "$commit:${below:+$below/}salt/top.sls" 2>/dev/null || break
   done
-  rm -rf "$other_tree"
-  mkdir "$other_tree"
+  rm -rf "$other_tree" && mkdir "$other_tree" || return 1
   git -C "$repository" -c tar.umask=0022 archive --output="$run/tree.tar" "$commit:$below" || return 1
   tar -xf "$run/tree.tar" -C "$other_tree" || return 1
   rm -f "$run/tree.tar"
   [ -f "$other_tree/salt/top.sls" ] && [ -f "$other_tree/pillar/top.sls" ] || return 1
-  echo "$commit" >"$other_tree/.commit"
+  echo "$commit" >"$other_tree/.commit" || return 1
   echo "the state tree was $(tree_commit) and is $commit now"
-  echo "$commit" >"$update_running"
-  exchange "$tree" "$other_tree"
+  # a start that finds this, and nobody at work, puts the old tree back
+  echo "$commit" >"$update_running" || return 1
+  exchange "$tree" "$other_tree" || { rm -f "$update_running"; return 1; }
 }
 
 update_packages() {
@@ -82,19 +82,23 @@ main() {
   stopped=
   [ "$(systemctl show -p ActiveState appliance.service)" != ActiveState=inactive ] || stopped=yes
 
-  rm -f "$update_running"
+  take_turn
+  # one that a power cut ended, and no start came after
+  [ ! -e "$update_running" ] || put_tree_back || failed_part appliance 'the state tree of before could not be put back'
   update_tree || failed_part appliance 'the state tree could not be fetched from appliance.git.source'
   echo 'applying the highstate'
   if ! highstate; then
     failed_part highstate 'it failed: what runs is left alone'
     if [ -e "$update_running" ]; then
-      put_tree_back
+      put_tree_back || failed_part appliance 'the state tree of before could not be put back'
       highstate || failed_part highstate 'that of the tree before failed too'
     fi
     finish
   fi
   rm -f "$update_running"
   unflag appliance
+  # whoever restarts the appliance, this too, applies a highstate if it has to
+  end_turn
 
   update_packages || failed_part system 'the packages could not be updated'
   if flagged docker; then
