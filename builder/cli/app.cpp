@@ -221,10 +221,10 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
         ->type_name("");
   }
   if (on({"explain"})) {
-    verb.add_option("PROFILE", raw.arguments, "as for plan, and one of its steps")
+    verb.add_option("PROFILE STEP", raw.arguments, "as for plan, and one of its steps")
         ->required()
         ->expected(2)
-        ->type_name("STEP");
+        ->type_name("");
   }
   if (on({"boot"})) {
     verb.add_option("IMAGE", raw.arguments, "the disk image to boot")->required()->expected(1)->type_name("");

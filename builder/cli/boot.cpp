@@ -122,7 +122,7 @@ std::string user_data(const Invocation& call) {
   return *text;
 }
 
-int boot_once(const Invocation& call, stage::Observer& observer) {
+int boot_once(const Invocation& call, Progress& observer) {
   const fs::path image = fs::absolute(call.arguments.at(0)).lexically_normal();
   std::error_code ignored;
   if (!fs::is_regular_file(image, ignored))
@@ -212,13 +212,14 @@ int boot_once(const Invocation& call, stage::Observer& observer) {
     print(call.out, image, verdicts, publisher.folder());
   }
   call.out.flush();
+  if (!ok) observer.failed(fmt::format("{}: {}", image.filename().string(), proof::failure(verdicts)));
   return static_cast<int>(ok ? base::Exit::done : base::Exit::failed);
 }
 
 }  // namespace
 
 int boot(const Invocation& call) {
-  return with_progress(call, [&](stage::Observer& observer) { return boot_once(call, observer); });
+  return with_progress(call, [&](Progress& observer) { return boot_once(call, observer); });
 }
 
 }  // namespace kiln::cli

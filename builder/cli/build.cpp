@@ -204,6 +204,12 @@ int build_all(const Invocation& call, Progress& progress) {
     call.out << result.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << '\n';
   }
   call.out.flush();
+  // Of several builds the first that was refuted, with its name; an error of one is thrown above.
+  for (const auto& report : reports)
+    if (report && report->refuted()) {
+      progress.failed(fmt::format("{} is not proven: {}", report->profile, proof::failure(report->verdicts)));
+      break;
+    }
   return static_cast<int>(ok ? base::Exit::done : base::Exit::failed);
 }
 

@@ -38,14 +38,17 @@ class EventObserver final : public Progress {
     event("begins", {{"kiln_events", 1}});
   }
 
-  // `error`: "" when there was none.
-  void ends(int exit, std::string_view error) {
+  void ends(int exit) {
     build_.clear();
     nlohmann::ordered_json members = {{"exit", exit}};
-    if (!error.empty()) members["error"] = error;
+    if (!error_.empty()) members["error"] = error_;
     event("ends", members);
   }
 
+  void failed(std::string_view why) override {
+    error_ = why;
+    next_->failed(why);
+  }
   void turn_to(std::string_view build, std::string_view step) override {
     build_ = build;
     step_ = step;
@@ -99,7 +102,7 @@ class EventObserver final : public Progress {
   std::unique_ptr<Progress> next_;
   std::ofstream out_;
   std::chrono::steady_clock::time_point begun_;
-  std::string build_, step_;
+  std::string build_, step_, error_;
 };
 
 }  // namespace
@@ -110,13 +113,15 @@ int with_progress(const Invocation& call, const std::function<int(Progress&)>& b
   EventObserver events(call.events, std::move(terminal));
   try {
     const int status = body(events);
-    events.ends(status, "");
+    events.ends(status);
     return status;
   } catch (const base::Error& error) {
-    events.ends(static_cast<int>(error.exit()), error.what());
+    events.failed(error.what());
+    events.ends(static_cast<int>(error.exit()));
     throw;
   } catch (const std::exception& error) {
-    events.ends(static_cast<int>(base::Exit::failed), error.what());
+    events.failed(error.what());
+    events.ends(static_cast<int>(base::Exit::failed));
     throw;
   }
 }

@@ -36,6 +36,7 @@ class TerminalObserver final : public Progress {
   TerminalObserver(const TerminalObserver&) = delete;
   TerminalObserver& operator=(const TerminalObserver&) = delete;
 
+  void failed(std::string_view) override {}  // it is among the results
   void turn_to(std::string_view build, std::string_view step) override {
     const std::lock_guard guard(mutex_);
     build_ = build;

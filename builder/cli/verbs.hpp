@@ -110,6 +110,8 @@ class Progress : public stage::Observer {
  public:
   // What is told next is of `step` ("": none) of `build`, which is "" while there is but one.
   virtual void turn_to(std::string_view build, std::string_view step) = 0;
+  // Why a body returns another status than 0: the error of the events' last line.
+  virtual void failed(std::string_view why) = 0;
 };
 // A live line for each running step on a terminal, else plain lines.
 std::unique_ptr<Progress> terminal_observer(const host::Host& host, std::ostream& err, bool quiet);

@@ -60,4 +60,23 @@ Verdict Verdict::from_json(const std::string& text) {
   }
 }
 
+std::string failure(const std::vector<Verdict>& verdicts) {
+  for (const auto& verdict : verdicts) {
+    std::string first;
+    std::size_t others = 0;
+    for (const auto& check : verdict.checks) {
+      if (check.ran && check.passed) continue;
+      if (!first.empty()) {
+        ++others;
+        continue;
+      }
+      first = (check.name.starts_with(check.kind) ? check.name : check.kind + ' ' + check.name) + ": " +
+              (check.ran ? "" : "did not run: ") + check.detail;
+    }
+    if (!first.empty() && others > 0) first += " (and " + std::to_string(others) + " more)";
+    if (!first.empty()) return first;
+  }
+  return "no check was run";
+}
+
 }  // namespace kiln::proof

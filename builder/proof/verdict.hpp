@@ -41,6 +41,9 @@ struct Verdict {
   [[nodiscard]] std::string json() const;
   static Verdict from_json(const std::string& text);
 };
+// The first check that failed or did not run, and how many others, in a line. Returns "no check was run"
+// where none did.
+std::string failure(const std::vector<Verdict>& verdicts);
 
 struct BootOptions {
   std::filesystem::path image;

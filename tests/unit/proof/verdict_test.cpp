@@ -46,6 +46,14 @@ TEST(VerdictTest, OfAnOlderKilnIsOfAColdBoot) {
   EXPECT_FALSE(back.resumed);
 }
 
+TEST(VerdictTest, ItsFailureIsTheFirstAndTheNumberOfOthers) {
+  Verdict verdict = sample();
+  EXPECT_EQ(failure({Verdict{}, verdict}), "unit nginx.service: failed (failed), exit-code (and 1 more)");
+  verdict.checks = {{"port", "port 22 ssh", false, false, "it did not boot", 0}};
+  EXPECT_EQ(failure({verdict}), "port 22 ssh: did not run: it did not boot");
+  EXPECT_EQ(failure({}), "no check was run");
+}
+
 TEST(VerdictTest, BearsForeignBytes) {
   Verdict verdict = sample();
   verdict.checks[0].detail = "\xff\xfe";
