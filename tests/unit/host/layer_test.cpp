@@ -1,12 +1,14 @@
+#include "host/layer.hpp"
+
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
 #include "base/digest.hpp"
+#include "base/error.hpp"
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
-#include "host/layer.hpp"
 #include "host/temp_dir.hpp"
 
 namespace kiln::tests {
@@ -57,7 +59,8 @@ TEST_F(LayerTest, OnAnotherTreeItHasWhatDiffersAndTheFoldersOnTheWay) {
   put("usr/bin/new", "x");
   put("etc/text", "y");
   fs::permissions(tree / "usr/lib/mode", fs::perms::owner_all);
-  EXPECT_EQ(layer(below), (Lines{"d etc", "f etc/text", "d usr", "d usr/bin", "f usr/bin/new", "d usr/lib", "f usr/lib/mode"}));
+  EXPECT_EQ(layer(below), (Lines{"d etc", "f etc/text", "d usr", "d usr/bin", "f usr/bin/new", "d usr/lib",
+                                 "f usr/lib/mode"}));
 }
 
 TEST_F(LayerTest, WhatIsGoneIsMarkedOnceAndTheTreeKeepsNoMark) {

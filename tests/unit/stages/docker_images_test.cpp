@@ -33,8 +33,11 @@ class DockerImagesTest : public testing::Test {
     target::write_docker_archive(folder.path() / "a.tar", {{"any:1", image}});
     write("a.yml", "name: a\narchive: a.tar\nsha256: " + base::sha256_file(folder.path() / "a.tar") + "\n");
   }
-  void write(const std::string& name, const std::string& text) const { host::write_file(folder.path() / name, text); }
-  [[nodiscard]] std::unique_ptr<stage::Stage> stage(const std::string& options = "{images: [a.yml], archive: false}") const {
+  void write(const std::string& name, const std::string& text) const {
+    host::write_file(folder.path() / name, text);
+  }
+  [[nodiscard]] std::unique_ptr<stage::Stage> stage(
+      const std::string& options = "{images: [a.yml], archive: false}") const {
     return make_stage(stages::docker_images, options, folder.path());
   }
   // The engine says that it has the image by this id.
@@ -55,13 +58,15 @@ class DockerImagesTest : public testing::Test {
 
 TEST_F(DockerImagesTest, TheImagesOwnEngineLoadsThemWithoutANetwork) {
   engine_has("sha256:" + image.id());
-  work.fake_system.on({"cat"}, fakes::printed(R"({"data-root": "/volatile/docker", "icc": false, "bip": "x"})"));
+  work.fake_system.on({"cat"},
+                      fakes::printed(R"({"data-root": "/volatile/docker", "icc": false, "bip": "x"})"));
   stage()->run(work);
   ASSERT_TRUE(work.fake_system.ran("unshare --net sh -c"));
   const auto found = std::find_if(work.fake_system.commands.begin(), work.fake_system.commands.end(),
                                   [](const image::Exec& one) { return one.argv.front() == "unshare"; });
-  EXPECT_EQ(found->argv.at(6),
-            R"({"bridge":"none","data-root":"/volatile/docker","ip-forward":false,"iptables":false,"storage-driver":"overlay2"})");
+  EXPECT_EQ(
+      found->argv.at(6),
+      R"({"bridge":"none","data-root":"/volatile/docker","ip-forward":false,"iptables":false,"storage-driver":"overlay2"})");
   EXPECT_EQ(found->argv.back(), "a:latest");
   EXPECT_EQ(found->input_file.filename(), "images.tar");
   EXPECT_EQ(work.kept.at("images.list"), "a:latest sha256:" + image.id() + "\n");
@@ -70,15 +75,15 @@ TEST_F(DockerImagesTest, TheImagesOwnEngineLoadsThemWithoutANetwork) {
 
 TEST_F(DockerImagesTest, WhatTheEngineMadeOfThemIsCompared) {
   engine_has("sha256:" + std::string(64, 'a'));
-  EXPECT_NE(error_of([&] { stage()->run(work); })
-                .find("the engine has a:latest as sha256:aaa"),
+  EXPECT_NE(error_of([&] { stage()->run(work); }).find("the engine has a:latest as sha256:aaa"),
             std::string::npos);
 }
 
 TEST_F(DockerImagesTest, AnImageWithoutAnEngineIsToldWhichPackageItLacks) {
   work.image_files.remove("/usr/sbin/dockerd");
   EXPECT_EQ(error_of([&] { stage()->run(work); }).substr(folder.path().string().size()),
-            "/stage.yml:1:1: docker_images: the image has no dockerd, so it has no docker engine; let an earlier step "
+            "/stage.yml:1:1: docker_images: the image has no dockerd, so it has no docker engine; let an "
+            "earlier step "
             "install it, as in `packages: {install: [docker.io]}`");
   EXPECT_TRUE(work.fake_system.commands.empty());
 }
@@ -120,8 +125,9 @@ TEST_F(DockerImagesTest, TheKeyHoldsProjectsFilesAndTheProgramsThatAreAskedFor) 
   write("project/pom.xml", "<x/>");
   write("project/image.lock", "");
   write("conf", "1");
-  write("a.yml", "name: a\nsuite: bookworm\nmaven: [{project: project, tree: target/image, to: /}]\n"
-                 "files: [{from: conf, to: /etc/conf}]\n");
+  write("a.yml",
+        "name: a\nsuite: bookworm\nmaven: [{project: project, tree: target/image, to: /}]\n"
+        "files: [{from: conf, to: /etc/conf}]\n");
   const std::string before = key();
   EXPECT_NE(before.find("tool mmdebstrap "), std::string::npos);
   EXPECT_NE(before.find("tool mvn "), std::string::npos);
@@ -136,7 +142,9 @@ TEST_F(DockerImagesTest, TheKeyHoldsProjectsFilesAndTheProgramsThatAreAskedFor) 
 }
 
 TEST_F(DockerImagesTest, APrivateKeyInTheFilesIsRefused) {
-  write("key", "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ\n-----END PRIVATE KEY-----\n");
+  write("key",
+        "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQ\n-----END PRIVATE "
+        "KEY-----\n");
   write("a.yml", "name: a\nsuite: bookworm\nfiles: [{from: key, to: /key}]\n");
   EXPECT_NE(error_of([&] { key(); }).find("private key"), std::string::npos);
 }
@@ -155,8 +163,9 @@ TEST_F(DockerImagesTest, InAGuestItsOwnServiceLoadsThem) {
 TEST_F(DockerImagesTest, OfflineWhatARegistryHasIsNamed) {
   write("a.yml", "name: a\nregistry: localhost:5000/x@sha256:" + std::string(64, 'b') + "\n");
   work.is_offline = true;
-  EXPECT_NE(error_of([&] { stage()->run(work); })
-                .find("a.yml:2:11: --offline: the store does not keep the image localhost:5000/x@sha256:bbb"),
+  EXPECT_NE(error_of([&] {
+              stage()->run(work);
+            }).find("a.yml:2:11: --offline: the store does not keep the image localhost:5000/x@sha256:bbb"),
             std::string::npos);
 }
 

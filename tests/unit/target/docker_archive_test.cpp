@@ -1,3 +1,5 @@
+#include "target/docker_archive.hpp"
+
 #include <filesystem>
 #include <functional>
 #include <gtest/gtest.h>
@@ -8,7 +10,6 @@
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
 #include "host/temp_dir.hpp"
-#include "target/docker_archive.hpp"
 
 namespace kiln::tests {
 namespace {
@@ -100,11 +101,12 @@ TEST_F(DockerArchiveTest, ALayerThatTwoImagesHaveIsInItOnce) {
   target::write_docker_archive(to, {{"a:latest", one}, {"b:2", two}});
   const auto files = content(to);
   EXPECT_EQ(files.size(), 5U);  // two layers, two configurations, the manifest
-  EXPECT_EQ(json::parse(files.at("manifest.json")),
-            (json{{{"Config", one.id() + ".json"}, {"RepoTags", {"a:latest"}}, {"Layers", {base.diff_id + ".tar"}}},
-                  {{"Config", two.id() + ".json"},
-                   {"RepoTags", {"b:2"}},
-                   {"Layers", {base.diff_id + ".tar", two.layers[1].diff_id + ".tar"}}}}));
+  EXPECT_EQ(
+      json::parse(files.at("manifest.json")),
+      (json{{{"Config", one.id() + ".json"}, {"RepoTags", {"a:latest"}}, {"Layers", {base.diff_id + ".tar"}}},
+            {{"Config", two.id() + ".json"},
+             {"RepoTags", {"b:2"}},
+             {"Layers", {base.diff_id + ".tar", two.layers[1].diff_id + ".tar"}}}}));
   const std::string first = base::sha256_file(to);
   target::write_docker_archive(to, {{"a:latest", one}, {"b:2", two}});
   EXPECT_EQ(base::sha256_file(to), first);
@@ -122,24 +124,29 @@ TEST_F(DockerArchiveTest, WhatIsWrittenIsReadAsTheSameImage) {
 
 TEST_F(DockerArchiveTest, AnOciLayoutIsReadAsATarAndAsAFolder) {
   const auto files = layout();
-  EXPECT_EQ(target::read_image(archive(files), manifest_digest, folder.path() / "a", "'it'").layers.size(), 1U);
+  EXPECT_EQ(target::read_image(archive(files), manifest_digest, folder.path() / "a", "'it'").layers.size(),
+            1U);
   const fs::path tree = folder.path() / "layout";
   for (const auto& [path, text] : files) {
     fs::create_directories((tree / path).parent_path());
     host::write_file(tree / path, text);
   }
-  EXPECT_EQ(target::read_image(tree, manifest_digest, folder.path() / "b", "'it'").id(), image({layer("etc/x", "x")}).id());
-  EXPECT_NE(error(tree, std::string(64, 'a')).find("'it' has the manifest sha256:" + manifest_digest + ", not sha256:aaa"),
+  EXPECT_EQ(target::read_image(tree, manifest_digest, folder.path() / "b", "'it'").id(),
+            image({layer("etc/x", "x")}).id());
+  EXPECT_NE(error(tree, std::string(64, 'a'))
+                .find("'it' has the manifest sha256:" + manifest_digest + ", not sha256:aaa"),
             std::string::npos);
 }
 
 TEST_F(DockerArchiveTest, AnotherArchitectureIsRefused) {
-  EXPECT_EQ(error(archive(layout("arm64"))), "'it' is for linux/arm64, the appliance for amd64; take the image for linux/amd64");
+  EXPECT_EQ(error(archive(layout("arm64"))),
+            "'it' is for linux/arm64, the appliance for amd64; take the image for linux/amd64");
   auto files = layout();
   json index = json::parse(files["index.json"]);
   index["manifests"][0]["platform"] = {{"architecture", "arm64"}, {"os", "linux"}};
   files["index.json"] = index.dump();
-  EXPECT_EQ(error(archive(files)), "'it' is for arm64, the appliance for amd64; take the image for linux/amd64");
+  EXPECT_EQ(error(archive(files)),
+            "'it' is for arm64, the appliance for amd64; take the image for linux/amd64");
 }
 
 TEST_F(DockerArchiveTest, DamageIsFoundWhereverItIs) {
@@ -147,7 +154,9 @@ TEST_F(DockerArchiveTest, DamageIsFoundWhereverItIs) {
     if (!path.starts_with("blobs/")) continue;
     auto files = layout();
     files[path][text.size() / 2] ^= 1;
-    EXPECT_NE(error(archive(files)).find("'it' is damaged: the sha256 of a file in it is "), std::string::npos) << path;
+    EXPECT_NE(error(archive(files)).find("'it' is damaged: the sha256 of a file in it is "),
+              std::string::npos)
+        << path;
     files = layout();
     files.erase(path);
     EXPECT_NE(error(archive(files)).find("'it' lacks 'blobs/sha256/"), std::string::npos) << path;
@@ -157,16 +166,20 @@ TEST_F(DockerArchiveTest, DamageIsFoundWhereverItIs) {
   target::write_docker_archive(to, {{"a:latest", made}});
   auto files = content(to);
   files[made.layers[0].diff_id + ".tar"] = host::read_file(layer("etc/x", "z").file);
-  EXPECT_NE(error(archive(files)).find("'it' is damaged: the sha256 of layer 1 is not what"), std::string::npos);
+  EXPECT_NE(error(archive(files)).find("'it' is damaged: the sha256 of layer 1 is not what"),
+            std::string::npos);
   files = content(to);
   files[made.id() + ".json"] += " ";
-  EXPECT_NE(error(archive(files)).find("'it' is damaged: the sha256 of its configuration is"), std::string::npos);
+  EXPECT_NE(error(archive(files)).find("'it' is damaged: the sha256 of its configuration is"),
+            std::string::npos);
 }
 
 TEST_F(DockerArchiveTest, WhatIsNoImageIsRefused) {
-  EXPECT_NE(error(archive({{"x", "y"}})).find("'it' has neither a manifest.json nor an index.json"), std::string::npos);
+  EXPECT_NE(error(archive({{"x", "y"}})).find("'it' has neither a manifest.json nor an index.json"),
+            std::string::npos);
   EXPECT_NE(error(archive({{"manifest.json", "[]"}})).find("'it' holds 0 images"), std::string::npos);
-  EXPECT_NE(error(archive({{"manifest.json", "{"}})).find("'it' has a damaged 'manifest.json'"), std::string::npos);
+  EXPECT_NE(error(archive({{"manifest.json", "{"}})).find("'it' has a damaged 'manifest.json'"),
+            std::string::npos);
   const fs::path text = folder.path() / "text";
   host::write_file(text, "no archive");
   EXPECT_NE(error(text).find("'it': '"), std::string::npos);
@@ -185,7 +198,8 @@ TEST_F(DockerArchiveTest, AHostilePathInALayerIsRefused) {
   const auto made = image({{base::sha256_file(tar), tar}});
   const fs::path to = folder.path() / "one.tar";
   target::write_docker_archive(to, {{"a:latest", made}});
-  EXPECT_NE(error(to).find("holds '../evil', which leads out of the archive"), std::string::npos) << error(to);
+  EXPECT_NE(error(to).find("holds '../evil', which leads out of the archive"), std::string::npos)
+      << error(to);
 }
 
 }  // namespace

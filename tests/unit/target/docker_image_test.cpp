@@ -1,10 +1,11 @@
+#include "target/docker_image.hpp"
+
 #include <filesystem>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
 #include "host/atomic_file.hpp"
 #include "host/temp_dir.hpp"
-#include "target/docker_image.hpp"
 
 namespace kiln::tests {
 namespace {
@@ -33,7 +34,9 @@ class DockerImageTest : public testing::Test {
     }
     return "no error";
   }
-  [[nodiscard]] std::string errors(const std::string& text) const { return errors({define("one.yml", text)}); }
+  [[nodiscard]] std::string errors(const std::string& text) const {
+    return errors({define("one.yml", text)});
+  }
 
   host::TempDir folder;
 };
@@ -84,8 +87,9 @@ config:
 
 TEST_F(DockerImageTest, WhatOneStandsOnComesBeforeIt) {
   fs::create_directory(folder.path() / "built");
-  host::write_file(folder.path() / "built/Dockerfile",
-                   "ARG X\nFROM --platform=linux/amd64 java AS first\nFROM first\nFROM scratch\nFROM base:2\n");
+  host::write_file(
+      folder.path() / "built/Dockerfile",
+      "ARG X\nFROM --platform=linux/amd64 java AS first\nFROM first\nFROM scratch\nFROM base:2\n");
   const auto images = target::read_docker_images({define("a.yml", "name: built\ndockerfile: built\n"),
                                                   define("b.yml", "name: java\non: base:2\n"),
                                                   define("c.yml", "name: base:2\nsuite: bookworm\n")});
@@ -97,12 +101,14 @@ TEST_F(DockerImageTest, WhatOneStandsOnComesBeforeIt) {
 }
 
 TEST_F(DockerImageTest, EveryMistakeIsToldWithItsPlace) {
-  EXPECT_EQ(errors({define("a.yml", "name: Redis\nsuite: bookworm\npackges: [x]\nusers: [{name: x}]\n"
-                                    "fetch: [{url: \"ftp://x\", sha256: 12, to: x}]\n"
-                                    "config: {expose: [80], healthcheck: {command: [x], interval: soon}}\n"),
-                    define("b.yml", "name: b\nregistry: localhost:5000/x:latest\n"),
-                    define("c.yml", "name: c\narchive: c.tar\nrun: [[true]]\n")}),
-            R"(a.yml:1:7: 'Redis' is no name of an image; write lower-case letters, digits and single . _ - /, with a tag if need be, such as redis:7
+  EXPECT_EQ(
+      errors({define("a.yml",
+                     "name: Redis\nsuite: bookworm\npackges: [x]\nusers: [{name: x}]\n"
+                     "fetch: [{url: \"ftp://x\", sha256: 12, to: x}]\n"
+                     "config: {expose: [80], healthcheck: {command: [x], interval: soon}}\n"),
+              define("b.yml", "name: b\nregistry: localhost:5000/x:latest\n"),
+              define("c.yml", "name: c\narchive: c.tar\nrun: [[true]]\n")}),
+      R"(a.yml:1:7: 'Redis' is no name of an image; write lower-case letters, digits and single . _ - /, with a tag if need be, such as redis:7
 a.yml:4:9: users: 'id:' is missing
 a.yml:5:9: fetch: 'to: x' is no whole path; write the path in the image, such as /app
 a.yml:5:9: fetch: 'url:' is no URL; write a URL that begins with https://, http:// or file://
@@ -117,23 +123,29 @@ c.yml:3:6: 'run:' is for images with 'suite:' or 'on:'; put it into an image of 
 }
 
 TEST_F(DockerImageTest, AnImageStandsOnOneThing) {
-  EXPECT_NE(errors("name: a\n").find("nothing says what the image is made of; give one of suite"), std::string::npos);
-  EXPECT_NE(errors("name: a\nsuite: x\non: b\n").find("both 'suite:' and 'on:' say what the image is made of"),
+  EXPECT_NE(errors("name: a\n").find("nothing says what the image is made of; give one of suite"),
             std::string::npos);
+  EXPECT_NE(
+      errors("name: a\nsuite: x\non: b\n").find("both 'suite:' and 'on:' say what the image is made of"),
+      std::string::npos);
 }
 
 TEST_F(DockerImageTest, WhatNoDefinitionMakesIsRefusedWithAGuess) {
-  EXPECT_EQ(errors({define("a.yml", "name: debian\nsuite: bookworm\n"), define("b.yml", "name: b\non: debain\n")}),
-            "b.yml:2:5: 'b:latest' stands on 'debain:latest', which no definition makes; did you mean 'debian:latest'?");
+  EXPECT_EQ(
+      errors({define("a.yml", "name: debian\nsuite: bookworm\n"), define("b.yml", "name: b\non: debain\n")}),
+      "b.yml:2:5: 'b:latest' stands on 'debain:latest', which no definition makes; did you mean "
+      "'debian:latest'?");
 }
 
 TEST_F(DockerImageTest, ADockerfileBuildsOnOtherDefinitionsAlone) {
   fs::create_directory(folder.path() / "built");
   host::write_file(folder.path() / "built/Dockerfile", "FROM debian@sha256:12\nFROM ${BASE}\n");
   EXPECT_EQ(errors("name: a\ndockerfile: built\n"),
-            "built/Dockerfile:1:1: 'debian@sha256:12' is no other definition's image; define it with 'registry:' by its "
+            "built/Dockerfile:1:1: 'debian@sha256:12' is no other definition's image; define it with "
+            "'registry:' by its "
             "digest, and name that here\n"
-            "built/Dockerfile:2:1: '${BASE}' is no other definition's image; define it with 'registry:' by its digest, "
+            "built/Dockerfile:2:1: '${BASE}' is no other definition's image; define it with 'registry:' by "
+            "its digest, "
             "and name that here");
 }
 
@@ -148,7 +160,8 @@ TEST_F(DockerImageTest, ACircleAndASecondOneOfANameAreRefused) {
 TEST_F(DockerImageTest, PathsThatLeaveTheImageAreRefused) {
   EXPECT_NE(errors("name: a\nsuite: x\nremove: [/a/../b]\n").find("remove: '/a/../b' is no whole path"),
             std::string::npos);
-  EXPECT_NE(errors("name: a\nsuite: x\nremove: [/]\n").find("remove: '/' is no whole path"), std::string::npos);
+  EXPECT_NE(errors("name: a\nsuite: x\nremove: [/]\n").find("remove: '/' is no whole path"),
+            std::string::npos);
 }
 
 }  // namespace
