@@ -43,6 +43,7 @@ std::set<std::string> needed_tools(const Session& session, const plan::Plan& pla
     if (found[i].hit) continue;
     ran = ran || type.reuse == stage::Reuse::cache;  // what is never kept is not proven
     for (const auto tool : type.tools) tools.emplace(tool);
+    for (const auto tool : plan.steps[i].stage->asked_tools()) tools.emplace(tool);
     tools.emplace("qemu-img");
     if (type.kind != Kind::image) continue;
     if (uses_guest(session, plan.steps[i])) tools.emplace("qemu-system-x86_64");

@@ -12,8 +12,9 @@
 namespace kiln::engine {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, std::string_view>, 34> kPackages = {{
+constexpr std::array<std::pair<std::string_view, std::string_view>, 37> kPackages = {{
     {"apt-get", "apt"},
+    {"buildah", "buildah"},
     {"chroot", "coreutils"},
     {"cp", "coreutils"},
     {"debugfs", "e2fsprogs"},
@@ -30,6 +31,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 34> kPackage
     {"mmdebstrap", "mmdebstrap"},
     {"mount", "mount"},
     {"mtype", "mtools"},
+    {"mvn", "maven"},
     {"newuidmap", "uidmap"},
     {"newgidmap", "uidmap"},
     {"nsenter", "util-linux"},
@@ -41,6 +43,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 34> kPackage
     {"qemu-system-x86_64", "qemu-system-x86"},
     {"resize2fs", "e2fsprogs"},
     {"sfdisk", "fdisk"},
+    {"skopeo", "skopeo"},
     {"ssh", "openssh-client"},
     {"ssh-keygen", "openssh-client"},
     {"tar", "tar"},

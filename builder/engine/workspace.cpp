@@ -467,6 +467,12 @@ void StepWorkspace::resolved(const std::string& line) {
   resolved_.push_back(line);
 }
 
+std::int64_t StepWorkspace::good_since() const {
+  constexpr std::int64_t day = 86'400;
+  const auto& fresh = session_.profile.fresh;
+  return fresh && !offline() ? session_.host.now() - *fresh * day : 0;
+}
+
 void StepWorkspace::keep(const std::string& name, const std::string& content) {
   if (name.empty() || name.find('/') != std::string::npos || name.starts_with(".") || name == "log" ||
       name == "image.qcow2" || name == "info.json" || name == "console")

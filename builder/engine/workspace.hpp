@@ -152,6 +152,7 @@ class StepWorkspace final : public stage::Workspace {
   void resolved(const std::string& line) override;
   void served(const std::string& url, const std::string& sha256) override { served_[url] = sha256; }
   void resolved_at(std::int64_t when) override { resolved_at_ = when; }
+  std::int64_t good_since() const override;
   void keep(const std::string& name, const std::string& content) override;
   void log(std::string_view text) override;
   std::filesystem::path image() override;

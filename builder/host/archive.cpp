@@ -302,6 +302,44 @@ void read_archive_in(std::string_view bytes, const std::string& name, const Each
       each);
 }
 
+void expand(const fs::path& from, const fs::path& to) {
+  const Fd fd(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw io_error("read", from, errno);
+  const Fd out(::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!out) throw io_error("create", to, errno);
+  const Reader reader(archive_read_new(), &archive_read_free);
+  archive* const handle = reader.get();
+  archive_read_support_format_raw(handle);
+  archive_read_support_format_empty(handle);
+  archive_read_support_filter_gzip(handle);
+  archive_read_support_filter_bzip2(handle);
+  archive_read_support_filter_xz(handle);
+  archive_read_support_filter_zstd(handle);
+  const auto damaged = [&] {
+    return base::Error("'" + from.string() + "' cannot be expanded: " + cause(handle))
+        .hint("it may be damaged or cut short; fetch or make it again");
+  };
+  archive_entry* entry = nullptr;
+  if (archive_read_open_fd(handle, fd.get(), std::size_t{1} << 18U) != ARCHIVE_OK) throw damaged();
+  const int first = archive_read_next_header(handle, &entry);
+  if (first == ARCHIVE_EOF) return;
+  if (first != ARCHIVE_OK) throw damaged();
+  std::vector<char> buffer(std::size_t{1} << 20U);
+  while (true) {
+    check_interrupt();
+    const la_ssize_t count = archive_read_data(handle, buffer.data(), buffer.size());
+    if (count < 0) throw damaged();
+    if (count == 0) return;
+    std::string_view rest(buffer.data(), static_cast<std::size_t>(count));
+    while (!rest.empty()) {
+      const ssize_t put = ::write(out.get(), rest.data(), rest.size());
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) throw io_error("write", to, errno);
+      rest.remove_prefix(static_cast<std::size_t>(put));
+    }
+  }
+}
+
 void compress_socket(int from, const fs::path& to) {
   const Fd fd(::open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!fd) throw io_error("create", to, errno);

@@ -45,6 +45,10 @@ void read_archive(const std::filesystem::path& from, const EachMember& each);
 // The same of an archive in memory, which errors call `name`.
 void read_archive_in(std::string_view bytes, const std::string& name, const EachMember& each);
 
+// Leaves the content of `from` (compressed by gzip, bzip2, xz or zstd, or as it is) in the new file `to`.
+// Throws base::Error when it is damaged.
+void expand(const std::filesystem::path& from, const std::filesystem::path& to);
+
 // Reads the socket `from` to its end and leaves it in `to`, compressed by zstd, on the disk. Throws
 // base::Error.
 void compress_socket(int from, const std::filesystem::path& to);

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "stage/option.hpp"
 
@@ -43,6 +44,8 @@ class Stage {
   // Artifact stages: what follows the profile's name in that of the file they leave, ".qcow2" say; two steps
   // of one ending would be one file, and the plan refuses them. "": they leave files with names of their own.
   [[nodiscard]] virtual std::string ending() const { return {}; }
+  // Host programs that its options ask for, beside StageType::tools.
+  [[nodiscard]] virtual std::vector<std::string_view> asked_tools() const { return {}; }
   // The deed. Throws base::Error; all it left is dropped then.
   virtual void run(Workspace& work) const = 0;
 };

@@ -302,6 +302,7 @@ class FakeWorkspace : public stage::Workspace {
     releases.push_back(sha256 + " " + url);
   }
   void resolved_at(std::int64_t when) override { as_of = when; }
+  std::int64_t good_since() const override { return since; }
   void keep(const std::string& name, const std::string& content) override { kept[name] = content; }
   void log(std::string_view text) override { logged += text; }
   std::filesystem::path image() override { throw std::logic_error("this is no artifact stage"); }
@@ -317,6 +318,7 @@ class FakeWorkspace : public stage::Workspace {
   std::vector<std::string> resolutions;
   std::vector<std::string> releases;
   std::int64_t as_of = 0;
+  std::int64_t since = 0;
   bool is_offline = false;
   std::map<std::string, std::string> kept;
   std::string logged;

@@ -1,0 +1,47 @@
+// Docker images as files: what kiln makes is written as one docker-archive, foreign ones are read and
+// verified.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "host/host.hpp"
+
+namespace kiln::target {
+
+struct Layer {
+  std::string diff_id;         // sha256 of the tar
+  std::filesystem::path file;  // the tar, not compressed
+};
+
+// One image: its id is the sha256 of `config`.
+struct ImageFiles {
+  std::string config;  // JSON, as the engine keeps it
+  std::vector<Layer> layers;
+  [[nodiscard]] std::string id() const;
+};
+
+// The JSON of an image that is made here: `settings` is that of docker_image.hpp's `config`, `history` a line
+// for each layer. The same for the same arguments.
+std::string image_config(const std::string& settings, const std::vector<std::string>& diff_ids,
+                         const std::vector<std::string>& history);
+
+struct NamedImage {
+  std::string name;  // with its tag
+  ImageFiles files;
+};
+// A docker-archive of all of them; a layer that several have is in it once. The same bytes for the same
+// images.
+void write_docker_archive(const std::filesystem::path& to, const std::vector<NamedImage>& images);
+
+// Reads a docker-archive, or an OCI layout as a tar or a folder, that holds one image for this architecture;
+// its layers are left in `folder`. Each digest in it is checked. `manifest`: the sha256 of the OCI manifest
+// or of the list that names it; "" does not ask. Throws base::Error, which calls it `name`: damaged, another
+// architecture, other digests, paths that lead out of it.
+ImageFiles read_image(const std::filesystem::path& from, const std::string& manifest,
+                      const std::filesystem::path& folder, const std::string& name);
+
+}  // namespace kiln::target
