@@ -11,7 +11,9 @@ import java.security.KeyFactory;
 import java.security.MessageDigest;
 import java.security.PrivateKey;
 import java.security.Signature;
+import java.security.cert.CertificateExpiredException;
 import java.security.cert.CertificateFactory;
+import java.security.cert.CertificateNotYetValidException;
 import java.security.cert.X509Certificate;
 import java.security.spec.PKCS8EncodedKeySpec;
 import java.util.Base64;
@@ -45,9 +47,10 @@ final class Keys {
       return keys;
     } catch (NoSuchFileException e) {
       throw new Refused(503, "There is no signing key.");
+    } catch (CertificateExpiredException | CertificateNotYetValidException e) {
+      throw new Refused(503, "The signing certificate is not valid today.");
     } catch (IOException | GeneralSecurityException | IllegalArgumentException e) {
-      // its message could quote the file
-      throw new Refused(503, "The signing key cannot be used (" + e.getClass().getSimpleName() + ").");
+      throw new Refused(503, "The signing key or its certificate cannot be used.");
     }
   }
 

@@ -170,11 +170,8 @@ public final class Sign extends HttpServlet {
       if (why instanceof Refused) {
         throw (Refused) why;
       }
+      // what reading a broken or hostile file ends with, memory and stack among it
       LOG.log(Level.WARNING, "a PDF could not be signed: {0}", why.toString());
-      if (why instanceof IOException) {
-        throw new Refused(500, "The PDF could not be signed; the log says why.");
-      }
-      // what the parser of a broken or hostile file ends with, memory and stack among it
       throw new Refused(422, "This PDF is broken, or too deep or too large to be signed.");
     }
   }

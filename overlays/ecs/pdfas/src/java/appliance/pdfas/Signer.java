@@ -5,6 +5,7 @@ import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.io.RandomAccessFile;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -14,6 +15,10 @@ import java.time.temporal.ChronoUnit;
 import java.util.Calendar;
 import java.util.Collections;
 import java.util.TimeZone;
+import java.util.logging.Level;
+import java.util.logging.Logger;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.apache.pdfbox.cos.COSArray;
 import org.apache.pdfbox.cos.COSBase;
 import org.apache.pdfbox.cos.COSDictionary;
@@ -50,7 +55,12 @@ import org.bouncycastle.operator.jcajce.JcaDigestCalculatorProviderBuilder;
 
 /** Adds a signature to a PDF: detached CMS with the signing certificate among what is signed, appended to the file as it is. */
 final class Signer {
+  private static final Logger LOG = Logger.getLogger(Signer.class.getName());
   private static final long ON_HEAP = 16L << 20;
+  // of what is unpacked, on the tmpfs: a file of 30 MB can hold many GB
+  private static final long UNPACKED = 160L << 20;
+  private static final Pattern END = Pattern.compile("startxref\\s+(\\d{1,10})\\s+%%EOF");
+  private static final Pattern TABLE = Pattern.compile("\\s*(xref\\s|\\d+\\s+\\d+\\s+obj)");
 
   private final Keys keys;
   private final boolean visible;
@@ -62,10 +72,8 @@ final class Signer {
 
   /** Writes IN with its signature to OUT. */
   void sign(Path in, Path out) throws Refused, IOException {
-    if (!startsAsPdf(in)) {
-      throw new Refused(422, "This is not a PDF.");
-    }
-    try (PDDocument document = PDDocument.load(in.toFile(), MemoryUsageSetting.setupMixed(ON_HEAP))) {
+    refuse(in);
+    try (PDDocument document = PDDocument.load(in.toFile(), MemoryUsageSetting.setupMixed(ON_HEAP, UNPACKED))) {
       refuse(document);
       PDSignature signature = new PDSignature();
       signature.setFilter(PDSignature.FILTER_ADOBE_PPKLITE);
@@ -83,21 +91,33 @@ final class Signer {
       }
     } catch (InvalidPasswordException e) {
       throw new Refused(422, "This PDF is encrypted. Only one that opens without a password can be signed.");
-    } catch (Refused | RuntimeException e) {
-      throw e;
-    } catch (IOException e) {
-      if (!Files.exists(out)) {
-        throw new Refused(422, "This PDF is broken.");
-      }
-      throw e;
     }
   }
 
-  private static boolean startsAsPdf(Path file) throws IOException {
-    try (InputStream in = Files.newInputStream(file)) {
-      // readers take a header in the first kB
-      return new String(in.readNBytes(1024), StandardCharsets.ISO_8859_1).contains("%PDF-");
+  /** Refuses what is no PDF or not all of one. PDFBox would mend it as it reads; the signature would then stand behind a table of
+   *  contents that other readers cannot follow. */
+  private static void refuse(Path file) throws Refused, IOException {
+    try (RandomAccessFile in = new RandomAccessFile(file.toFile(), "r")) {
+      // readers take a header in the first kB, and look for the end in the last
+      if (!text(in, 0, 1024).contains("%PDF-")) {
+        throw new Refused(422, "This is not a PDF.");
+      }
+      Matcher end = END.matcher(text(in, Math.max(0, in.length() - 2048), 2048));
+      long table = -1;
+      while (end.find()) {
+        table = Long.parseLong(end.group(1));
+      }
+      if (table < 0 || table >= in.length() || !TABLE.matcher(text(in, table, 64)).lookingAt()) {
+        throw new Refused(422, "This PDF is broken, or a part of it is missing.");
+      }
     }
+  }
+
+  private static String text(RandomAccessFile in, long from, int most) throws IOException {
+    byte[] bytes = new byte[(int) Math.min(most, in.length() - from)];
+    in.seek(from);
+    in.readFully(bytes);
+    return new String(bytes, StandardCharsets.ISO_8859_1);
   }
 
   private static void refuse(PDDocument document) throws Refused {
@@ -174,7 +194,7 @@ final class Signer {
     return text.replaceAll("[^A-Za-z0-9 .,:@-]", "?");
   }
 
-  private byte[] cms(InputStream content) throws IOException {
+  private byte[] cms(InputStream content) throws IOException, Refused {
     try {
       ESSCertIDv2 certificate = new ESSCertIDv2(Keys.sha256(keys.certificate.getEncoded()));
       Attribute attribute = new Attribute(PKCSObjectIdentifiers.id_aa_signingCertificateV2, new DERSet(new SigningCertificateV2(certificate)));
@@ -185,7 +205,8 @@ final class Signer {
       generator.addCertificates(new JcaCertStore(Collections.singletonList(keys.certificate)));
       return generator.generate(new Streamed(content), false).getEncoded();
     } catch (GeneralSecurityException | OperatorCreationException | CMSException e) {
-      throw new IOException(e);
+      LOG.log(Level.SEVERE, "no signature can be made: {0}", e.toString());
+      throw new Refused(500, "No signature could be made; the log says why.");
     }
   }
 
