@@ -54,7 +54,7 @@ java_11() {
 }
 check "our classes are for Java 11" java_11
 check "no project names a server" bash -c '! grep -rnE "<(url|repository|pluginRepository)>" "$@"' bash "${projects[@]/#/$payload/}"
-one_application() { [ "$(cd "$work" && echo root-*/usr/local/tomcat/webapps/*)" = 'root-mocca/usr/local/tomcat/webapps/bkuonline root-pdfas/usr/local/tomcat/webapps/pdf-as-web' ]; }
+one_application() { [ "$(cd "$work" && echo root-*/usr/local/tomcat/webapps/*)" = 'root-mocca/usr/local/tomcat/webapps/bkuonline.war root-pdfas/usr/local/tomcat/webapps/pdf-as-web' ]; }
 
 # --- Tomcat on them ---
 
@@ -92,6 +92,10 @@ start() {
   mkdir "$root"
   cp -r "$work/source/tomcat/target/image/." "$root/"
   cp -r "$work/source/$name/target/image/." "$root/"
+  # one of them packed, as a real one comes
+  if [ "$name" = mocca ]; then
+    (cd "$root/usr/local/tomcat/webapps" && jar --create --file bkuonline.war -C bkuonline . && rm -r bkuonline)
+  fi
   chmod -R a+rX,a-w "$root"
   : >"$work/laid"
   options=$(/usr/bin/python3 -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["config"]["env"]["JAVA_OPTS"])' "$payload/images/$name.yml")
