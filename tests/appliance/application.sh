@@ -24,7 +24,7 @@ stand_in stand-in redis memcached pdfas mocca
 keep_environment
 guest sh -c 'rm -rf "$1" /app/ecs; mkdir -p "$1/repository"; git init -qb main "$1/repository"; rm -f "$2" /app/etc/tags/last_*_ecs /app/etc/tags/last_failed_ecs; docker image rm ecs ecs:last 2>/dev/null' sh $place $migrate || true
 environment "{ecs: {git: {source: 'file://$place/repository'}}}"
-sql 'create table if not exists application_test (id int); truncate application_test; insert into application_test values (1), (2)'
+sql 'drop table if exists application_test; create table application_test (id int); insert into application_test values (1), (2)'
 
 one=$(commit_application one)
 check 'it is built and started' guest appliance-start
@@ -83,5 +83,6 @@ check 'with that commit' says one
 
 sql 'drop table application_test'
 environment_back
-guest sh -c 'docker image ls --format "{{.Repository}}:{{.Tag}}" | grep -E "^(ecs|stand-in|redis|memcached|pdfas|mocca):" | xargs docker image rm >/dev/null; rm -rf "$1" /app/ecs /app/etc/tags/last_*_ecs /data/ecs-pgdump/before-migration.pgdump' sh $place
+guest sh -c 'docker image ls --format "{{.Repository}}:{{.Tag}}" ecs | grep -vx ecs:embedded | xargs docker image rm >/dev/null; docker image rm stand-in >/dev/null; rm -rf "$1" /app/ecs /data/ecs-pgdump/before-migration.pgdump' sh $place
+no_images
 finish_checks

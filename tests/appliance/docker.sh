@@ -33,10 +33,10 @@ check 'version 1 is not installed' fails guest sh -c "dpkg-query -W -f '\${db:St
 
 make_image curl
 # containers apart: a server, and others that ask it
-guest docker run -d --name kiln-server --network bridge --expose 8000 "$container_image" httpd -f -p 8000 -h /www >/dev/null
+guest docker run -d --name kiln-server --network bridge --expose 8000 --expose 8002 "$container_image" httpd -f -p 8000 -h /www >/dev/null
 address=$(guest docker inspect kiln-server --format '{{.NetworkSettings.IPAddress}}')
 cleanup() {
-  guest docker rm --force kiln-client kiln-server kiln-web kiln-log >/dev/null 2>&1 || true
+  guest docker rm --force kiln-client kiln-server kiln-web kiln-log kiln-first kiln-taker >/dev/null 2>&1 || true
   remove_image || true
   rm -rf "$work"
 }
@@ -64,6 +64,34 @@ check 'a container of compose that is linked does' test \
   "$(guest docker compose --project-name kilntest --file /var/tmp/kiln-compose.yml run --rm ask 2>"$work/compose")" = hello
 guest rm /var/tmp/kiln-compose.yml
 check 'compose left no network' is "$(guest docker network ls --format '{{.Name}}' | sort | xargs)" 'bridge host none'
+
+# links follow their containers: one that comes back with another address is found by who is linked to it, one that took an
+# address over gets nothing of what was linked there
+guest docker run -d --name kiln-client --read-only --link kiln-server:server "$container_image" sleep 3600 >/dev/null
+asks() { guest docker exec "$1" curl -sS --max-time 5 "http://$2:8000/"; }
+address_of() { guest docker inspect "$1" --format '{{.NetworkSettings.IPAddress}}'; }
+moves() { # NAME TAKER: stopped, its address is taken, started
+  local before
+  before=$(address_of "$1")
+  guest docker stop --time 0 "$1" >/dev/null
+  guest docker run -d --name "$2" --network bridge "$container_image" sleep 3600 >/dev/null
+  guest docker start "$1" >/dev/null
+  is "$(address_of "$2")" "$before" && [ "$(address_of "$1")" != "$before" ]
+}
+check 'a server comes back with another address' moves kiln-server kiln-first
+wait_for 20 'who is linked to it reaches it' asks kiln-client server
+check 'a client comes back with another address' moves kiln-client kiln-taker
+wait_for 20 'it reaches what it is linked to' asks kiln-client server
+lost() { ! asks kiln-taker "$(address_of kiln-server)"; }
+wait_for 20 'who took its address does not' lost
+rules() { guest iptables -S DOCKER | grep -c -- '-i docker0 -o docker0'; }
+four() { is "$(rules)" 4; } # two ports, there and back
+wait_for 20 'no way is left of those that were' four
+# from a port that is linked to, where the server could stop to listen
+guest docker exec kiln-client sh -c 'httpd -p 9000 -h /www'
+back() { guest docker exec "$1" curl -sS --max-time 5 --local-port 8002 "http://$(address_of kiln-client):9000/"; }
+check 'the way back of a link is none for connections of its own' times_out back kiln-server
+guest docker rm --force kiln-first kiln-taker kiln-client >/dev/null
 
 # logs end
 guest docker run --name kiln-log --network none "$container_image" sh -c "head -c 80000000 /dev/zero | tr '\\0' x | fold -w 9999" >/dev/null

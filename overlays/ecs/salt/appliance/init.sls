@@ -10,6 +10,7 @@ include:
   - appliance.docker
   - appliance.mail
   - appliance.lifecycle
+  - appliance.ecs
   - appliance.update
   - appliance.backup
   - appliance.metric

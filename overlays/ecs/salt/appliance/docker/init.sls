@@ -3,7 +3,8 @@
 #
 # userland-proxy is off: proxies die with dockerd and take published ports away while it restarts. What leads to a container
 # is in the kernel then, and stays (live-restore); docker-hold.sh bridges the moment when dockerd makes it anew. icc is off: a
-# container reaches another one by a link alone, and what the other one exposes; docker-links.sh keeps links over a restart.
+# container reaches another one by a link alone, and what the other one exposes; docker-links.sh keeps links as containers and
+# dockerd come and go.
 include:
   - common.packages
   - appliance.layout
@@ -49,6 +50,8 @@ docker0:
         - mode: '0755'
       - /etc/systemd/system/docker0.service:
         - source: salt://appliance/systemd/docker0.service
+      - /etc/systemd/system/docker-links.service:
+        - source: salt://appliance/systemd/docker-links.service
       # networkd takes addresses away from links that it thinks are its own
       - /etc/systemd/network/10-docker0.network:
         - contents: |
@@ -82,6 +85,15 @@ docker:
       - service: containerd
     - watch:
       - file: /etc/docker/daemon.json
+
+# the program may be a new one
+docker-links:
+  service.running:
+    - enable: true
+    - require:
+      - service: docker
+    - watch:
+      - file: docker0
 
 docker-containers:
   file.managed:

@@ -9,8 +9,6 @@ lifecycle-files:
     - names:
       - /usr/local/share/appliance/appliance.include:
         - source: salt://appliance/scripts/appliance.include
-      - /usr/local/share/appliance/docker-compose.yml:
-        - source: salt://appliance/ecs/docker-compose.yml
 {%- for name in ['prepare-env', 'prepare-appliance', 'prepare-ecs', 'appliance-containers', 'appliance-cleanup', 'appliance-failed', 'containers-stop'] %}
       - /usr/local/share/appliance/{{ name }}.sh:
         - source: salt://appliance/scripts/{{ name }}.sh

@@ -1,10 +1,23 @@
 #!/bin/sh
-# After a start: removes containers, volumes and images that nothing uses any more. Images with a name stay, and so does the
-# build cache of a week: what comes next is built quicker.
+# After a start: removes containers that have ended, volumes that none uses, images without a name, caches of builds, and
+# applications from git but the one that runs and the one before it. What the appliance brings has a name and stays.
 set -eu
+# shellcheck source=appliance.include
+. /usr/local/share/appliance/appliance.include
+
 docker container prune --force
 docker volume prune --force
+kept="$(image_of ecs) $(image_of ecs:last)"
+docker image ls --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' ecs | while read -r name id; do
+  case $name in
+    # a commit's
+    ecs:????????????????????????????????????????) ;;
+    *) continue ;;
+  esac
+  case " $kept " in
+    *" $id "*) ;;
+    *) docker image rm "$name" || echo "$name could not be removed" >&2 ;;
+  esac
+done
 docker image prune --force
-docker builder prune --force --filter until=168h
-# images of commits that ran before; the last build stays for the way back
-docker image ls --format '{{.Repository}}:{{.Tag}}' ecs | grep -E '^ecs:[0-9a-f]{40}$' | tail -n +3 | xargs -r docker image rm || true
+docker builder prune --all --force

@@ -1,16 +1,22 @@
 #!/bin/sh
 # Watches over the containers: ends, and with it the unit, when one of them has ended for good. It asks the engine again and
 # again and is not attached to it, for with live-restore the containers go on while dockerd is restarted.
-# usage: appliance-containers.sh watch | wait    wait: until all run and the application answers, 5 minutes at most
+# usage: appliance-containers.sh watch | wait    wait: until all run, are well, and the application answers; 10 minutes at most
 set -eu
 unit=appliance
 # shellcheck source=appliance.include
 . /usr/local/share/appliance/appliance.include
 
-# the state of each container, and of each service that has none
+# the state of each container: its service, running or not, and what docker says of that in words
 states() {
-  all=$(docker ps --all --filter label=com.docker.compose.project=appliance --format '{{.Label "com.docker.compose.service"}} {{.State}}') || return 1
+  all=$(docker ps --all --filter label=com.docker.compose.project=appliance --filter label=com.docker.compose.oneoff=False \
+    --format '{{.Label "com.docker.compose.service"}} {{.State}} {{.Status}}') || return 1
   printf '%s\n' "$all"
+}
+
+# well SERVICE: it runs, and its health check, where it has one, has passed
+well() {
+  printf '%s\n' "$now" | awk -v service="$1" '$1 == service && $2 == "running" && !/\(health: starting\)|\(unhealthy\)/ {found = 1} END {exit !found}'
 }
 
 watch() {
@@ -32,11 +38,12 @@ watch() {
 
 wait_for_all() {
   services=$(compose config --services)
-  for _ in $(seq 300); do
+  end=$(($(date +%s) + 600)) missing=all
+  while [ "$(date +%s)" -lt $end ]; do
     now=$(states 2>/dev/null || true)
     missing=
     for service in $services; do
-      printf '%s\n' "$now" | grep -Fqx "$service running" || missing="$missing $service"
+      well "$service" || missing="$missing $service"
     done
     [ -n "$missing" ] || curl -s -o /dev/null --max-time 5 http://127.0.0.1:5000/ && break
     missing=${missing:- ecs.web}
@@ -44,8 +51,8 @@ wait_for_all() {
   done
   [ -z "$missing" ] || die "Parts of the application do not answer:$missing"
   tag last_running_appliance "$(tree_commit)"
-  tag last_running_ecs "$(docker image inspect --format '{{index .Config.Labels "ecs.commit"}}' ecs)"
-  tag last_running_ecs_image "$(docker image inspect --format '{{.Id}}' ecs)"
+  tag last_running_ecs "$(tagged last_migration_ecs)"
+  tag last_running_ecs_image "$(image_of ecs)"
   appliance-status --clear
 }
 

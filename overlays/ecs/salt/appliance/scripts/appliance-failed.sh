@@ -8,7 +8,7 @@ what=${1%.service}
 
 # A unit that was not started because one before it failed has nothing to tell, unless that is none of the appliance's.
 if ! systemctl -q is-failed "$what.service" &&
-  systemctl -q is-failed prepare-env.service prepare-appliance.service prepare-ecs.service appliance.service; then
+  systemctl -q is-failed prepare-env.service prepare-appliance.service appliance-images.service prepare-ecs.service appliance.service; then
   exit 0
 fi
 # the first failure is the one that counts

@@ -6,7 +6,7 @@ set -eu
 
 rm -f "$failed_flag" "$updating_flag" "$run"/reason.*
 if systemctl -q is-failed appliance-storage.service; then "$share/storage.sh" restart; fi
-chain='prepare-env.service prepare-appliance.service prepare-ecs.service appliance.service'
+chain='prepare-env.service prepare-appliance.service appliance-images.service prepare-ecs.service appliance.service'
 # shellcheck disable=SC2086
 systemctl reset-failed $chain 2>/dev/null || true
 systemctl restart appliance.service || true

@@ -1,27 +1,55 @@
 #!/bin/sh
-# Opens the ways of links again after dockerd has started: with live-restore it finds containers running and makes all its rules
-# anew but these, and with icc off a container would not reach what it is linked to. The rules are those that dockerd makes and
-# takes away itself when a container starts and ends.
+# Keeps the ways of links as the containers are. dockerd itself makes and takes away these rules, but with icc off a container is
+# not reached any more once it came back with another address, what it asked from stays open for whoever gets its old one, and
+# after a restart of dockerd with live-restore there are none. (/etc/hosts of those who ask it does rewrite.)
+# usage: docker-links.sh [follow]    follow: whenever a container starts or ends, until dockerd ends
 set -eu
-ids=$(docker ps --quiet)
-[ -n "$ids" ] || exit 0
 
-rule() { # each once
-  iptables -w -C DOCKER "$@" 2>/dev/null || iptables -w -A DOCKER "$@"
+# the rules that there should be, as iptables prints them: two a port, there and back
+# shellcheck disable=SC2086 # words
+wanted() {
+  ids=$(docker ps --quiet)
+  [ -n "$ids" ] || return 0
+  docker inspect $ids | jq --raw-output '
+    (map({(.Name): .}) | add) as $named | .[]
+    | .NetworkSettings.IPAddress as $asks
+    | .HostConfig.Links // [] | map(split(":")[0]) | unique[]
+    | $named[.] // empty
+    | .NetworkSettings.IPAddress as $answers
+    | .NetworkSettings.Ports // {} | keys[] | split("/")
+    | select($asks != "" and $answers != "")
+    | "-s \($asks)/32 -d \($answers)/32 -i docker0 -o docker0 -p \(.[1]) -m \(.[1]) --dport \(.[0]) -j ACCEPT",
+      "-s \($answers)/32 -d \($asks)/32 -i docker0 -o docker0 -p \(.[1]) -m \(.[1]) --sport \(.[0]) -j ACCEPT"'
 }
 
-# a line a port: who asks, who answers, protocol, port
+# those that there are: nothing but links leads from docker0 to docker0
+present() { iptables -w -S DOCKER | sed -n 's/^-A DOCKER \(-s .* -i docker0 -o docker0 .*\)$/\1/p'; }
+
 # shellcheck disable=SC2086 # words
-docker inspect $ids | jq --raw-output '
-  (map({(.Name): .}) | add) as $named | .[]
-  | .NetworkSettings.IPAddress as $asks
-  | .HostConfig.Links // [] | map(split(":")[0]) | unique[]
-  | $named[.] // empty
-  | .NetworkSettings.IPAddress as $answers
-  | .NetworkSettings.Ports // {} | keys[] | split("/")
-  | select($asks != "" and $answers != "")
-  | "\($asks) \($answers) \(.[1]) \(.[0])"' |
-  while read -r asks answers protocol port; do
-    rule -s "$asks" -d "$answers" -i docker0 -o docker0 -p "$protocol" --dport "$port" -j ACCEPT
-    rule -s "$answers" -d "$asks" -i docker0 -o docker0 -p "$protocol" --sport "$port" -j ACCEPT
+put_right() {
+  should=$(wanted)
+  is=$(present)
+  printf '%s\n' "$should" | while IFS= read -r rule; do
+    [ -z "$rule" ] || printf '%s\n' "$is" | grep -Fqxe "$rule" || iptables -w -A DOCKER $rule
   done
+  printf '%s\n' "$is" | while IFS= read -r rule; do
+    # dockerd may have been quicker
+    [ -z "$rule" ] || printf '%s\n' "$should" | grep -Fqxe "$rule" || iptables -w -D DOCKER $rule 2>/dev/null || true
+  done
+}
+
+case ${1-} in
+  '') put_right ;;
+  follow)
+    # a look of its own first, when events are heard already
+    { echo start; exec docker events --filter type=container --filter event=start --filter event=die --format '{{.Status}}'; } |
+      while read -r _; do
+        # a container that ended between two looks is no reason to end
+        put_right || echo 'the ways of links could not be looked at' >&2
+      done
+    ;;
+  *)
+    echo 'usage: docker-links.sh [follow]' >&2
+    exit 2
+    ;;
+esac

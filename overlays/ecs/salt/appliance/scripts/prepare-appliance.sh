@@ -61,6 +61,8 @@ write_private "$etc/service_urls.env" <<END
 REDIS_URL=redis://redis:6379/0
 MEMCACHED_URL=memcached://memcached:11211
 SMTP_URL=smtp://172.17.0.1:25
+PDFAS_URL=http://pdfas:8080/pdf-as-web/
+MOCCA_URL=http://mocca:8080/bkuonline/
 END
 
 # in quotes a line break is one, and only \ and " need a backslash

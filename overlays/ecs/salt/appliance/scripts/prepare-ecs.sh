@@ -1,17 +1,29 @@
 #!/bin/sh
 # Started next: the image `ecs` that the containers run from. With ecs.git.source it is built from that repository, else it is
-# the one the appliance brings. A migration starts from a dump; on any failure, a power cut too, dump and last image come back
-# together and the appliance goes on with them.
+# the one the appliance brings. Another one than the database is for starts from a dump: it migrates, then it has to start beside
+# the appliance. On any failure, a power cut too, dump and last image come back together and the appliance goes on with them.
 set -eu
 # shellcheck source=appliance.include
 . /usr/local/share/appliance/appliance.include
 
 source=/app/ecs
 dump=$dumps/before-migration.pgdump
-# there from the moment the dump is whole until the migrated application is the one that runs; holds its commit
+# there from the moment the dump is whole until the migrated application is the one that runs; holds its name, and that of the
+# one the dump belongs to
 migrating=$dumps/migration-running
+# seconds that a new application has till it answers
+patience=300
 
-image_of() { docker image inspect --format '{{.Id}}' "$1" 2>/dev/null || true; }
+commit_of() { docker image inspect --format '{{index .Config.Labels "ecs.commit"}}' "$1" 2>/dev/null || true; }
+
+# name_of IMAGE: what tags call the application in it: its commit, or its id where it is not from git
+name_of() {
+  _commit=$(commit_of "$1")
+  echo "${_commit:-$(image_of "$1")}"
+}
+
+# usable: whether the image `ecs` is the one that the database is for
+usable() { [ -n "$(image_of ecs)" ] && [ "$(name_of ecs)" = "$(tagged last_migration_ecs)" ]; }
 
 # fetch_source: /app/ecs becomes what the environment asks for; its commit on standard output
 fetch_source() {
@@ -31,74 +43,148 @@ build() {
   docker build --quiet ${2:+"$2"} --label "ecs.commit=$1" --tag "ecs:$1" "$source"
 }
 
-# migrate COMMIT: the database, by the new image
-migrate() {
-  ECS_IMAGE=ecs:$1 compose run --rm --no-deps -T ecs.web migrate
+# in_image IMAGE COMMAND: of the application, in a container of it alone
+in_image() {
+  ECS_IMAGE=$1 timeout --kill-after=30 "${3:-infinity}" docker-compose --project-name appliance --file "$share/docker-compose.yml" \
+    run --rm --no-deps -T ecs.web "$2"
+}
+
+# answers: whether the trial does; by the image's own health check, or by what comes from its port
+answers() {
+  case $(docker inspect --format '{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}' "$trial") in
+    healthy) ;;
+    none) curl -s -o /dev/null --max-time 5 "http://$(docker inspect --format '{{.NetworkSettings.IPAddress}}' "$trial"):5000/" ;;
+    *) return 1 ;;
+  esac
+}
+
+# starts IMAGE: its web role does, on the migrated database and beside the appliance: no port leads to it, and no queue is there
+trial=appliance-trial
+starts() {
+  docker rm --force "$trial" >/dev/null 2>&1 || true
+  ECS_IMAGE=$1 compose run --detach --no-deps --name "$trial" ecs.web web >/dev/null || return 1
+  _end=$(($(date +%s) + patience)) _result=1
+  while [ "$(docker inspect --format '{{.State.Running}} {{.RestartCount}}' "$trial" 2>/dev/null)" = 'true 0' ] && [ "$(date +%s)" -lt $_end ]; do
+    if answers; then
+      _result=0
+      break
+    fi
+    sleep 1
+  done
+  [ $_result = 0 ] || docker logs --tail 30 "$trial" >&2 || true
+  docker rm --force "$trial" >/dev/null || true
+  [ $_result = 0 ] && in_image "$1" check $patience
+}
+
+# gone_wrong NAME WHAT: for tags, journal and page
+gone_wrong() {
+  tag last_failed_ecs "$1"
+  printf '%s\n' "$2" >"$run/failed-ecs"
+  echo "$1 $2" >&2
 }
 
 # go_back: the database as it was before the migration, and the image that belongs to it
 go_back() {
-  echo "going back to what ran before $(cat "$migrating")"
-  tag last_failed_ecs "$(cat "$migrating")"
+  echo "going back to what ran before $(head -n 1 "$migrating")"
   restore_database "$dump" || die 'A migration failed, and its dump could not be read back: journalctl -u prepare-ecs'
-  if [ -n "$(image_of ecs:last)" ]; then docker tag ecs:last ecs; else docker image rm ecs 2>/dev/null || true; fi
+  [ -z "$(image_of ecs:last)" ] || docker tag ecs:last ecs
+  _before=$(sed -n 2p "$migrating")
+  if [ -n "$_before" ]; then tag last_migration_ecs "$_before"; else untag last_migration_ecs; fi
   sync
   rm -f "$migrating"
 }
 
-# change_to COMMIT: dump, migrate, and only then is it the image that runs
+# change_to IMAGE NAME: dump, migrate, start, and only then is it the image that runs
 change_to() {
   install -d -m 0700 "$dumps"
   dump_database "$dump" || die 'The database could not be dumped before its migration: journalctl -u prepare-ecs'
-  if [ -n "$(image_of ecs)" ]; then docker tag ecs ecs:last; fi
-  echo "$1" >"$migrating"
+  if usable; then docker tag ecs ecs:last; else docker image rm --no-prune ecs:last >/dev/null 2>&1 || true; fi
+  printf '%s\n' "$2" "$(tagged last_migration_ecs)" >"$migrating.new"
   sync
-  if migrate "$1"; then
-    tag last_migration_ecs "$1"
-    docker tag "ecs:$1" ecs
-    sync
-    rm -f "$migrating"
+  mv "$migrating.new" "$migrating"
+  sync
+  progress 'Migrating the database.'
+  if ! in_image "$1" migrate; then
+    gone_wrong "$2" 'could not migrate the database'
   else
-    go_back
-    return 1
+    progress 'Starting the new application for a try.'
+    if starts "$1"; then
+      tag last_migration_ecs "$2"
+      docker tag "$1" ecs
+      untag last_failed_ecs
+      sync
+      rm -f "$migrating"
+      return
+    fi
+    gone_wrong "$2" 'did not start'
   fi
+  go_back
+  return 1
 }
 
 run_hooks prepare-ecs.early
 
 # what the unit's EnvironmentFile gives the containers, a migration's too
-load_env ECS_GIT_SOURCE ECS_GIT_BRANCH ECS_GIT_COMMITID ECS_SETTINGS APPLIANCE_DOMAIN
-export ECS_SETTINGS APPLIANCE_DOMAIN
+load_env ECS_GIT_SOURCE ECS_GIT_BRANCH ECS_GIT_COMMITID ECS_SETTINGS ECS_USERSWITCHER_ENABLED APPLIANCE_DOMAIN APPLIANCE_SENTRY_DSN
+SENTRY_DSN=$APPLIANCE_SENTRY_DSN
+ECS_USERSWITCHER_ENABLED=${ECS_USERSWITCHER_ENABLED:-false}
+export ECS_SETTINGS ECS_USERSWITCHER_ENABLED APPLIANCE_DOMAIN SENTRY_DSN
 
-[ ! -e "$migrating" ] || go_back
-
-if [ -n "$ECS_GIT_SOURCE" ]; then
-  forced=
-  flagged ecs && forced=yes
-  progress 'Fetching the application.'
-  if ! commit=$(fetch_source); then
-    [ -n "$(image_of ecs)" ] || die 'The application could not be fetched from ecs.git.source: journalctl -u prepare-ecs'
-    echo 'the application could not be fetched: going on with the one that is here' >&2
-  elif [ -z "$forced" ] && [ "$(tagged last_failed_ecs)" = "$commit" ] && [ -n "$(image_of ecs)" ]; then
-    echo "$commit failed before: going on with the one that is here; force.update.ecs tries it again" >&2
-  elif [ -n "$forced" ] || [ -z "$(image_of ecs)" ] || [ "$(image_of ecs)" != "$(image_of "ecs:$commit")" ]; then
-    progress 'Building the application. This takes some minutes.'
-    if build "$commit"; then
-      tag last_build_ecs "$commit"
-      progress 'Migrating the database.'
-      if change_to "$commit"; then untag last_failed_ecs; fi
-    else
-      tag last_failed_ecs "$commit"
-      echo "$commit could not be built" >&2
-    fi
-    unflag ecs
-  fi
-  [ -n "$(image_of ecs)" ] || die 'The application could not be built: journalctl -u prepare-ecs'
-else
-  unflag ecs
+# the power went, or somebody ended this program
+docker rm --force "$trial" >/dev/null 2>&1 || true
+if [ -e "$migrating" ]; then
+  gone_wrong "$(head -n 1 "$migrating")" 'was interrupted while it migrated the database'
+  go_back
 fi
 
-[ -n "$(image_of ecs)" ] ||
-  die 'No application is installed: there is no image of it, and the environment names no ecs.git.source.'
+forced=
+! flagged ecs || forced=yes
+wanted=
+if [ -n "$ECS_GIT_SOURCE" ]; then
+  progress 'Fetching the application.'
+  if ! wanted=$(fetch_source); then
+    usable || die 'The application could not be fetched from ecs.git.source: journalctl -u prepare-ecs'
+    echo 'the application could not be fetched: going on with the one that is here' >&2
+    wanted=
+  fi
+  image=ecs:$wanted
+else
+  # by the list; an image that somebody put here by hand is as good where the appliance brings none
+  image=$(sed -n 's/^ecs:latest //p' "$images_list" 2>/dev/null) || true
+  [ -n "$image" ] || [ -n "$(commit_of ecs)" ] || image=$(image_of ecs)
+  [ -n "$(image_of "$image")" ] || die 'No application is installed: there is no image of it, and the environment names no ecs.git.source.'
+  wanted=$image
+fi
+
+if [ -z "$wanted" ]; then
+  :
+elif [ -z "$forced" ] && [ "$(tagged last_failed_ecs)" = "$wanted" ]; then
+  usable || die "The application failed before, and there is no other to go on with: $wanted. force.update.ecs tries it again."
+  echo "$wanted failed before: going on with the one that is here; force.update.ecs tries it again" >&2
+  [ -s "$run/failed-ecs" ] || echo 'failed before' >"$run/failed-ecs"
+elif [ -n "$forced" ] || [ "$(tagged last_migration_ecs)" != "$wanted" ] || ! usable; then
+  rm -f "$run/failed-ecs"
+  if [ -z "$ECS_GIT_SOURCE" ]; then
+    change_to "$image" "$wanted" || true
+  else
+    progress 'Building the application. This takes some minutes.'
+    if build "$wanted"; then
+      tag last_build_ecs "$wanted"
+      change_to "$image" "$wanted" || true
+    else
+      gone_wrong "$wanted" 'could not be built'
+    fi
+  fi
+else
+  rm -f "$run/failed-ecs"
+  untag last_failed_ecs
+fi
+[ -z "$wanted" ] || unflag ecs
+
+notice=
+[ ! -s "$run/failed-ecs" ] ||
+  notice="A new version of the application $(cat "$run/failed-ecs"), and the one before goes on. Version: $(tagged last_failed_ecs). Why: journalctl -u prepare-ecs"
+appliance-status --notice ecs "$notice"
+usable || die "The application $(cat "$run/failed-ecs" 2>/dev/null || echo 'is not there'), and there is no other to go on with: journalctl -u prepare-ecs"
 
 run_hooks prepare-ecs.late

@@ -5,7 +5,7 @@ set -eu
 # shellcheck source=appliance.include
 . /usr/local/share/appliance/appliance.include
 
-rm -f "$run"/reason.prepare-* "$run/reason.appliance"
+rm -f "$run"/reason.prepare-* "$run/reason.appliance" "$run/reason.appliance-images"
 progress 'Reading the environment.'
 if ! said=$(env-update.sh 2>&1); then
   # what it says names file, line and key, and no value

@@ -1,0 +1,44 @@
+#!/bin/bash
+# The images that the appliance brings are in docker's store when it is baked. Where they are not, because /volatile was wiped,
+# or is another disk, or has those of an older appliance, they are loaded from the archive beside their list; no network is
+# asked. Each has its name again then, but for `ecs`: what runs under that name is prepare-ecs' to say.
+set -euo pipefail
+unit=appliance-images
+# shellcheck source=appliance.include
+. /usr/local/share/appliance/appliance.include
+
+archive=$images/images.tar.zst
+
+# missing: names of the list whose image is not in the store
+missing() {
+  local name id
+  while read -r name id; do
+    [ "$(image_of "$id")" = "$id" ] || printf ' %s' "$name"
+  done <"$images_list"
+}
+
+damaged=$(grep -vE '^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9._-]+ sha256:[0-9a-f]{64}$' "$images_list" || true)
+[ -z "$damaged" ] || die "The list of the appliance's images is damaged: $images_list"
+
+names=$(missing)
+if [ -n "$names" ]; then
+  progress 'Loading the images of the application.'
+  [ -s "$archive" ] ||
+    die "Images of the appliance are missing in docker's store, and it brings no archive to load them from:$names"
+  # the archive has its own `ecs`
+  before=$(image_of ecs)
+  if ! said=$(zstd -dcq "$archive" | docker load --quiet 2>&1); then
+    printf '%s\n' "$said" >&2
+    die "The archive of the appliance's images cannot be loaded, it is damaged or there is no room: $archive"
+  fi
+  if [ -n "$before" ]; then docker tag "$before" ecs; else docker image rm --no-prune ecs >/dev/null 2>&1 || true; fi
+  names=$(missing)
+  [ -z "$names" ] || die "The archive of the appliance's images lacks some that its list names:$names"
+  echo 'the images were loaded from the archive'
+fi
+
+while read -r name id; do
+  # its other name keeps it from being cleaned away while another application runs
+  [ "$name" != ecs:latest ] || name=$embedded_image
+  [ "$(image_of "$name")" = "$id" ] || docker tag "$id" "$name"
+done <"$images_list"
