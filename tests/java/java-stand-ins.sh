@@ -147,7 +147,7 @@ check "it listens on its port and no other" one_port
 
 # --- who gets a signature ---
 
-for kind in plain large deep bomb; do python3 "$mine/pdf.py" $kind "$work/$kind.pdf"; done
+for kind in plain large deep certified bomb; do python3 "$mine/pdf.py" $kind "$work/$kind.pdf"; done
 sign=$url/pdf-as-web/Sign
 mine_is=(-H "X-Pdfas-Secret: $secret")
 check "a POST without the secret gets no signature" tells 403 'Only the appliance' -F pdf-file=@"$work/plain.pdf" "$sign"
@@ -213,6 +213,7 @@ qpdf --encrypt user owner 256 -- "$work/plain.pdf" "$work/locked.pdf"
 check "one with restrictions" tells 422 encrypted "${mine_is[@]}" -F pdf-file=@"$work/restricted.pdf" "$sign"
 check "one with a password" tells 422 encrypted "${mine_is[@]}" -F pdf-file=@"$work/locked.pdf" "$sign"
 head -c 3000000 /dev/zero | cat "$work/large.pdf" - >"$work/larger.pdf"
+check "one whose author allows no change" tells 422 certified "${mine_is[@]}" -F pdf-file=@"$work/certified.pdf" "$sign"
 check "more than 30 MB" tells 413 '30 MB' "${mine_is[@]}" -F pdf-file=@"$work/larger.pdf" "$sign"
 check "more than 30 MB of unknown length" tells 413 '30 MB' "${mine_is[@]}" -H 'Transfer-Encoding: chunked' -F pdf-file=@"$work/larger.pdf" "$sign"
 check "arrays in arrays without end" tells 422 broken "${mine_is[@]}" -F pdf-file=@"$work/deep.pdf" "$sign"
