@@ -247,6 +247,20 @@ twenty() {
 began=$(date +%s%N)
 check "20 at once are all signed" twenty
 echo "      in $((($(date +%s%N) - began) / 1000000)) ms, pdfsig included"
+# one that comes slowly has its turn; of 30 others 24 wait, and go away after 3 s
+queue() {
+  curl -s -K "$work/header" --limit-rate 50k -F pdf-file=@"$work/large.pdf" -o /dev/null "$sign" &
+  local slow=$!
+  sleep 1
+  seq 30 | xargs -P 30 -I {} curl -s --max-time 3 -K "$work/header" -F pdf-file=@"$work/plain.pdf" -o /dev/null -w '%{http_code}\n' "$sign" >"$work/queue" || true # who gave up
+  kill $slow
+  sort "$work/queue" | uniq -c
+  [ "$(grep -c '^503' "$work/queue")" = 6 ] && [ "$(grep -c '^000' "$work/queue")" = 24 ]
+}
+check "24 wait, more are told to come again" queue
+check "an upload that breaks off holds up nobody" signs "$work/plain.pdf" "$work/after.pdf"
+gone() { ! find "$work/tmp" -type f -name '*.pdf' -o -type f -name 'upload_*' | grep .; }
+wait_for 10 "those who went away are done" gone
 check "no upload is left" bash -c '! find "$1" -type f -name "*.pdf" -o -type f -name "upload_*" | grep .' bash "$work/tmp"
 
 # --- the Security Layer ---
