@@ -147,7 +147,7 @@ check "it listens on its port and no other" one_port
 
 # --- who gets a signature ---
 
-for kind in plain large deep bomb; do python3 "$mine/pdf.py" $kind "$work/$kind.pdf"; done
+for kind in plain large deep certified bomb; do python3 "$mine/pdf.py" $kind "$work/$kind.pdf"; done
 sign=$url/pdf-as-web/Sign
 mine_is=(-H "X-Pdfas-Secret: $secret")
 check "a POST without the secret gets no signature" tells 403 'Only the appliance' -F pdf-file=@"$work/plain.pdf" "$sign"
@@ -213,6 +213,7 @@ qpdf --encrypt user owner 256 -- "$work/plain.pdf" "$work/locked.pdf"
 check "one with restrictions" tells 422 encrypted "${mine_is[@]}" -F pdf-file=@"$work/restricted.pdf" "$sign"
 check "one with a password" tells 422 encrypted "${mine_is[@]}" -F pdf-file=@"$work/locked.pdf" "$sign"
 head -c 3000000 /dev/zero | cat "$work/large.pdf" - >"$work/larger.pdf"
+check "one whose author allows no change" tells 422 certified "${mine_is[@]}" -F pdf-file=@"$work/certified.pdf" "$sign"
 check "more than 30 MB" tells 413 '30 MB' "${mine_is[@]}" -F pdf-file=@"$work/larger.pdf" "$sign"
 check "more than 30 MB of unknown length" tells 413 '30 MB' "${mine_is[@]}" -H 'Transfer-Encoding: chunked' -F pdf-file=@"$work/larger.pdf" "$sign"
 check "arrays in arrays without end" tells 422 broken "${mine_is[@]}" -F pdf-file=@"$work/deep.pdf" "$sign"
@@ -246,6 +247,20 @@ twenty() {
 began=$(date +%s%N)
 check "20 at once are all signed" twenty
 echo "      in $((($(date +%s%N) - began) / 1000000)) ms, pdfsig included"
+# one that comes slowly has its turn; of 30 others 24 wait, and go away after 3 s
+queue() {
+  curl -s -K "$work/header" --limit-rate 50k -F pdf-file=@"$work/large.pdf" -o /dev/null "$sign" &
+  local slow=$!
+  sleep 1
+  seq 30 | xargs -P 30 -I {} curl -s --max-time 3 -K "$work/header" -F pdf-file=@"$work/plain.pdf" -o /dev/null -w '%{http_code}\n' "$sign" >"$work/queue" || true # who gave up
+  kill $slow
+  sort "$work/queue" | uniq -c
+  [ "$(grep -c '^503' "$work/queue")" = 6 ] && [ "$(grep -c '^000' "$work/queue")" = 24 ]
+}
+check "24 wait, more are told to come again" queue
+check "an upload that breaks off holds up nobody" signs "$work/plain.pdf" "$work/after.pdf"
+gone() { ! find "$work/tmp" -type f -name '*.pdf' -o -type f -name 'upload_*' | grep .; }
+wait_for 10 "those who went away are done" gone
 check "no upload is left" bash -c '! find "$1" -type f -name "*.pdf" -o -type f -name "upload_*" | grep .' bash "$work/tmp"
 
 # --- the Security Layer ---

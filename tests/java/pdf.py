@@ -1,4 +1,5 @@
-"""pdf.py KIND FILE: writes a PDF of one page. KIND: plain, large (29 MB), deep (arrays in arrays), bomb (1 GB of an object stream)."""
+"""pdf.py KIND FILE: writes a PDF of one page. KIND: plain, large (29 MB), deep (arrays in arrays), certified (by an author who allows
+no change), bomb (1 GB of an object stream)."""
 import os
 import sys
 import zlib
@@ -18,6 +19,9 @@ if kind == "large":
     objects[5] = b"<< /Length %d >>\nstream\n%s\nendstream" % (len(blob), blob)
 elif kind == "deep":
     objects[5] = b"[" * 200000 + b"]" * 200000
+elif kind == "certified":
+    objects[0] = b"<< /Type /Catalog /Pages 2 0 R /Perms << /DocMDP 6 0 R >> >>"
+    objects[5] = b"<< /Type /Sig /Reference [<< /Type /SigRef /TransformMethod /DocMDP /TransformParams << /P 1 /V /1.2 >> >>] >>"
 
 out = bytearray(b"%PDF-1.5\n")
 offsets = []

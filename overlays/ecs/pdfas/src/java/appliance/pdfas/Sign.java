@@ -116,7 +116,7 @@ public final class Sign extends HttpServlet {
   }
 
   /** Takes the form's PDF to IN; returns whether the signature shall be seen. */
-  private static boolean take(HttpServletRequest request, Path in) throws IOException, Refused {
+  private static boolean take(HttpServletRequest request, Path in) throws Refused {
     try {
       Part pdf = request.getPart("pdf-file");
       if (pdf == null || pdf.getSize() == 0) {
@@ -132,8 +132,9 @@ public final class Sign extends HttpServlet {
       return visible;
     } catch (IllegalStateException e) {
       throw tooLarge();
-    } catch (ServletException e) {
-      throw new Refused(400, "The form cannot be read.");
+    } catch (ServletException | IOException e) {
+      LOG.log(Level.INFO, "a form could not be read: {0}", e.getMessage());
+      throw new Refused(400, "The form cannot be read, or broke off.");
     }
   }
 
