@@ -60,7 +60,7 @@ http: {addr: "127.0.0.1:$port"}
 END
 docker-registry serve "$work/registry.yml" >"$work/registry.log" 2>&1 &
 registry=$!
-wait_for 20 "the registry" curl -sf "http://127.0.0.1:$port/v2/"
+wait_for 20 "the registry" curl -sf -o /dev/null "http://127.0.0.1:$port/v2/"
 skopeo copy --quiet --insecure-policy --dest-tls-verify=false "docker-archive:$images/tiny.tar" "docker://127.0.0.1:$port/tiny:1"
 digest=$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://127.0.0.1:$port/tiny:1")
 
