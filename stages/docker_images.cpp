@@ -572,8 +572,9 @@ class Maker {
   Made take(const DockerImage& image, const fs::path& folder) {
     Made made;
     if (image.source == DockerImage::Source::registry) {
-      pull(image, folder / "layout");
-      made.files = target::read_image(folder / "layout", "", folder / "read", "the image " + image.from);
+      const std::string manifest = pull(image, folder / "layout");
+      made.files =
+          target::read_image(folder / "layout", manifest, folder / "read", "the image " + image.from);
       return made;
     }
     const std::string shown = fmt::format("'{}'", image.local.string());
@@ -590,8 +591,10 @@ class Maker {
     return made;
   }
 
-  void pull(const DockerImage& image, const fs::path& to) {
+  // Leaves the registry's own files at `to`; returns the sha256 of the image's manifest.
+  std::string pull(const DockerImage& image, const fs::path& to) {
     if (work_.offline()) throw host::not_kept("the image " + image.from);
+    const std::size_t at = image.from.rfind('@');
     const std::string wanted = image.from.substr(image.from.rfind(':') + 1);
     const bool here = image.from.starts_with("localhost:") || image.from.starts_with("127.");
     const std::string tls = fmt::format("tls-verify={}", !here);
@@ -601,17 +604,17 @@ class Maker {
     if (const std::string is = base::sha256(said.out); is != wanted)
       throw Error(fmt::format("what the registry has for {} has the sha256 {}", image.from, is))
           .hint("do not use this registry, or write the digest it has now");
-    // The digest says what the image is; whoever signed it is not asked.
+    const std::string manifest = target::choose_manifest(said.out, "the image " + image.from);
+    // The digest says what the image is; whoever signed it is not asked. Another format would be another id.
     host::Command copy{"skopeo",
                        "copy",
                        "--insecure-policy",
-                       "--override-os=linux",
-                       "--override-arch=amd64",
                        "--src-" + tls,
-                       "docker://" + image.from,
-                       "oci:" + to.string() + ":image"};
+                       fmt::format("docker://{}@sha256:{}", image.from.substr(0, at), manifest),
+                       "dir:" + to.string()};
     copy.purpose = "fetching the image";
     run(image, std::move(copy));
+    return manifest;
   }
 
   // ---- Dockerfile
@@ -660,7 +663,7 @@ class Maker {
     run(image, std::move(command));
     host::Command out{"skopeo", "copy", "--insecure-policy",
                       fmt::format("containers-storage:{}localhost/kiln-made", store),
-                      "oci:" + (folder / "layout").string() + ":image"};
+                      "dir:" + (folder / "layout").string()};
     out.purpose = "taking the image";
     run(image, std::move(out));
     made.files = target::read_image(folder / "layout", "", folder / "read", "what buildah made");
@@ -805,7 +808,9 @@ class DockerImages : public stage::Stage {
     json settings = {{"storage-driver", "overlay2"}};
     if (system.run(target::exec({"test", "-e", file}, "looking for the engine's settings")).ok()) {
       const json own = json::parse(system.read(file), nullptr, false);
-      if (!own.is_object()) throw Error(fmt::format("{} of the image is no JSON", file));
+      if (!own.is_object())
+        throw Error(fmt::format("{} of the image is no JSON", file))
+            .hint("correct it in the step that writes it");
       for (const char* key :
            {"data-root", "graph", "storage-driver", "storage-opts", "features", "userns-remap"})
         if (own.contains(key)) settings[key] = own.at(key);

@@ -26,6 +26,44 @@ constexpr const char* made = "2023-11-14T22:13:20Z";  // host::layer_time
 constexpr std::size_t most_json = std::size_t{16} << 20U;
 constexpr int deepest_index = 4;
 
+constexpr const char* damaged = "it may be damaged; make or fetch it again";
+
+std::string text(const json& map, const char* key) {
+  const auto found = map.find(key);
+  return map.is_object() && found != map.end() && found->is_string() ? found->get<std::string>() : "";
+}
+json part(const json& map, const char* key) {
+  return map.is_object() && map.contains(key) ? map.at(key) : json();
+}
+
+Error wrong_image(const std::string& name, const std::string& what, const std::string& hint) {
+  return Error(fmt::format("{} {}", name, what), Exit::usage).hint(hint);
+}
+Error other_architecture(const std::string& name, const std::string& is) {
+  return wrong_image(name, fmt::format("is for {}, the appliance for {}", is, architecture),
+                     fmt::format("take the image for linux/{}", architecture));
+}
+
+// The one manifest of a list for this architecture.
+json choose(const json& list, const std::string& name) {
+  std::vector<json> fitting;
+  std::set<std::string> others;
+  for (const json& one : part(list, "manifests")) {
+    const json platform = part(one, "platform");
+    const std::string is = text(platform, "architecture");
+    if (is.empty() || (is == architecture && text(platform, "os") == "linux"))
+      fitting.push_back(one);
+    else
+      others.insert(base::printable(is));
+  }
+  if (fitting.size() == 1) return fitting.front();
+  if (fitting.empty() && !others.empty()) {
+    const std::vector<std::string> names(others.begin(), others.end());
+    throw other_architecture(name, base::join(names, ", "));
+  }
+  throw wrong_image(name, fmt::format("holds {} images", fitting.size()), "make an archive of the one image");
+}
+
 // A foreign image in the making: which file is where, and what is wrong with it.
 class Foreign {
  public:
@@ -41,15 +79,15 @@ class Foreign {
 
   ImageFiles read(const std::string& manifest) {
     if (files_.contains("index.json")) return read_layout(manifest);
+    if (files_.contains("manifest.json") && files_.contains("version")) return read_folder(manifest);
     if (files_.contains("manifest.json")) return read_docker_archive();
     throw wrong("has neither a manifest.json nor an index.json",
                 "make it with `docker save` or `skopeo copy ... oci-archive:FILE`");
   }
 
  private:
-  [[nodiscard]] Error wrong(const std::string& what,
-                            const std::string& hint = "it may be damaged; make or fetch it again") const {
-    return Error(fmt::format("{} {}", name_, what), Exit::usage).hint(hint);
+  [[nodiscard]] Error wrong(const std::string& what, const std::string& hint = damaged) const {
+    return wrong_image(name_, what, hint);
   }
 
   // NOLINTNEXTLINE(misc-no-recursion)
@@ -99,21 +137,14 @@ class Foreign {
     if (value.is_discarded()) throw wrong(fmt::format("has a damaged '{}'", base::printable(path)));
     return value;
   }
-  static std::string text(const json& map, const char* key) {
-    const auto found = map.find(key);
-    return map.is_object() && found != map.end() && found->is_string() ? found->get<std::string>() : "";
-  }
-  static json part(const json& map, const char* key) {
-    return map.is_object() && map.contains(key) ? map.at(key) : json();
-  }
-
-  // The file of an OCI blob, whose digest is checked.
-  [[nodiscard]] const fs::path& blob(const std::string& digest) const {
+  // The file of a blob in `folder`, whose digest is checked.
+  [[nodiscard]] const fs::path& blob(const std::string& digest,
+                                     const std::string& folder = "blobs/sha256/") const {
     constexpr std::string_view kind = "sha256:";
     if (!digest.starts_with(kind) || !base::is_sha256(digest.substr(kind.size())))
       throw wrong(fmt::format("has the digest '{}', which is no sha256", base::printable(digest)));
     const std::string hex = digest.substr(kind.size());
-    const fs::path& found = file("blobs/sha256/" + hex);
+    const fs::path& found = file(folder + hex);
     if (const std::string is = base::sha256_file(found); is != hex)
       throw wrong(fmt::format("is damaged: the sha256 of a file in it is {}, not {}", is, hex));
     return found;
@@ -136,16 +167,31 @@ class Foreign {
     return finish(content, layers);
   }
 
+  // What skopeo's `dir:` leaves: the registry's own files.
+  ImageFiles read_folder(const std::string& wanted) {
+    const std::string content = host::read_file(file("manifest.json"), most_json);
+    if (const std::string is = base::sha256(content); !wanted.empty() && is != wanted)
+      throw other_manifest("sha256:" + is, wanted);
+    const json manifest = parsed("manifest.json", content);
+    std::vector<fs::path> layers;
+    for (const json& layer : part(manifest, "layers")) layers.push_back(blob(text(layer, "digest"), ""));
+    const std::string config = text(part(manifest, "config"), "digest");
+    return finish(host::read_file(blob(config, ""), most_json), layers);
+  }
+
+  [[nodiscard]] Error other_manifest(const std::string& is, const std::string& wanted) const {
+    return wrong(fmt::format("has the manifest {}, not sha256:{}", base::printable(is), wanted),
+                 "if the image was meant to change, write its new digest");
+  }
+
   ImageFiles read_layout(const std::string& wanted) {
     json list = parsed("index.json", host::read_file(file("index.json"), most_json));
     bool asked = wanted.empty();
     for (int depth = 0; depth < deepest_index; ++depth) {
-      const json one = choose(list);
+      const json one = choose(list, name_);
       const std::string digest = text(one, "digest");
       asked = asked || digest == "sha256:" + wanted;
-      if (!asked)
-        throw wrong(fmt::format("has the manifest {}, not sha256:{}", base::printable(digest), wanted),
-                    "if the image was meant to change, write its new digest");
+      if (!asked) throw other_manifest(digest, wanted);
       const std::string content = host::read_file(blob(digest), most_json);
       list = parsed(digest, content);
       if (list.is_object() && list.contains("manifests")) continue;
@@ -156,36 +202,11 @@ class Foreign {
     throw wrong("has lists of manifests in lists of manifests");
   }
 
-  // The one manifest of a list for this architecture.
-  [[nodiscard]] json choose(const json& list) const {
-    std::vector<json> fitting;
-    std::set<std::string> others;
-    for (const json& one : part(list, "manifests")) {
-      const json platform = part(one, "platform");
-      const std::string is = text(platform, "architecture");
-      if (is.empty() || (is == architecture && text(platform, "os") == "linux"))
-        fitting.push_back(one);
-      else
-        others.insert(base::printable(is));
-    }
-    if (fitting.size() == 1) return fitting.front();
-    if (fitting.empty() && !others.empty()) {
-      const std::vector<std::string> names(others.begin(), others.end());
-      throw other_architecture(base::join(names, ", "));
-    }
-    throw wrong(fmt::format("holds {} images", fitting.size()), "make an archive of the one image");
-  }
-
-  [[nodiscard]] Error other_architecture(const std::string& is) const {
-    return wrong(fmt::format("is for {}, the appliance for {}", is, architecture),
-                 fmt::format("take the image for linux/{}", architecture));
-  }
-
   ImageFiles finish(const std::string& config, const std::vector<fs::path>& packed) {
     const json parts = parsed("configuration", config);
     if (text(parts, "architecture") != architecture || text(parts, "os") != "linux")
       throw other_architecture(
-          base::printable(fmt::format("{}/{}", text(parts, "os"), text(parts, "architecture"))));
+          name_, base::printable(fmt::format("{}/{}", text(parts, "os"), text(parts, "architecture"))));
     const json ids = part(part(parts, "rootfs"), "diff_ids");
     if (!ids.is_array() || ids.empty() || ids.size() != packed.size())
       throw wrong(fmt::format("has {} layers, and its configuration names {}", packed.size(), ids.size()));
@@ -215,6 +236,15 @@ class Foreign {
 };
 
 }  // namespace
+
+std::string choose_manifest(const std::string& raw, const std::string& name) {
+  const json manifest = json::parse(raw, nullptr, false);
+  if (manifest.is_discarded()) throw wrong_image(name, "has a damaged manifest", damaged);
+  if (!manifest.is_object() || !manifest.contains("manifests")) return base::sha256(raw);
+  constexpr std::string_view kind = "sha256:";
+  const std::string digest = text(choose(manifest, name), "digest");
+  return digest.starts_with(kind) ? digest.substr(kind.size()) : digest;
+}
 
 std::string ImageFiles::id() const {
   return base::sha256(config);

@@ -44,6 +44,10 @@ END
 }
 tiny amd64 "$images/tiny.tar"
 tiny arm64 "$images/other.tar"
+# by which an OCI layout names its one image
+config_of_layout() {
+  json "$images/layout/blobs/sha256/$(json "$images/layout/index.json" 'it["manifests"][0]["digest"][7:]')" 'it["config"]["digest"][7:]'
+}
 sum() { sha256sum "$1" | cut -d ' ' -f 1; }
 skopeo copy --quiet --insecure-policy "docker-archive:$images/tiny.tar" "oci:$images/layout:tiny"
 
@@ -56,7 +60,7 @@ http: {addr: "127.0.0.1:$port"}
 END
 docker-registry serve "$work/registry.yml" >"$work/registry.log" 2>&1 &
 registry=$!
-wait_for 20 "the registry" curl -sf "http://127.0.0.1:$port/v2/"
+wait_for 20 "the registry" curl -sf -o /dev/null "http://127.0.0.1:$port/v2/"
 skopeo copy --quiet --insecure-policy --dest-tls-verify=false "docker-archive:$images/tiny.tar" "docker://127.0.0.1:$port/tiny:1"
 digest=$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://127.0.0.1:$port/tiny:1")
 
@@ -123,9 +127,10 @@ same_ids() { diff "$work/$1" "$work/ids" || fail "$2"; }
 bake
 [ "$(wc -l <"$work/ids")" = 6 ] || fail "there are not six images"
 tiny_id=$(tar -xOf "$images/tiny.tar" manifest.json | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["Config"][:64])')
-for name in archived layout fetched; do
-  grep -q -x "$name:latest sha256:$tiny_id" "$work/ids" || fail "$name is not the image it was"
+for image in archived fetched; do
+  grep -q -x "$image:latest sha256:$tiny_id" "$work/ids" || fail "$image is not the image it was"
 done
+grep -q -x "layout:latest sha256:$(config_of_layout)" "$work/ids" || fail "layout is not the image it was"
 leaves_nothing 5
 cp "$work/ids" "$work/first"
 

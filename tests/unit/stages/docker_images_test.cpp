@@ -1,7 +1,9 @@
+#include <algorithm>
 #include <filesystem>
 #include <gtest/gtest.h>
 
 #include "base/digest.hpp"
+#include "base/error.hpp"
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
 #include "host/temp_dir.hpp"
@@ -42,6 +44,7 @@ class DockerImagesTest : public testing::Test {
   }
   // The engine says that it has the image by this id.
   void engine_has(const std::string& id) {
+    work.fake_system.on({"cat"}, fakes::printed("{}"));
     work.fake_system.on({"unshare"}, fakes::printed(id + "\n"));
     work.fake_guest.on({"docker", "image", "inspect"}, fakes::printed(id + "\n"));
   }

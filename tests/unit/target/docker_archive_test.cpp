@@ -1,12 +1,14 @@
 #include "target/docker_archive.hpp"
 
 #include <filesystem>
+#include <fmt/format.h>
 #include <functional>
 #include <gtest/gtest.h>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/digest.hpp"
+#include "base/error.hpp"
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
 #include "host/temp_dir.hpp"
@@ -136,6 +138,31 @@ TEST_F(DockerArchiveTest, AnOciLayoutIsReadAsATarAndAsAFolder) {
   EXPECT_NE(error(tree, std::string(64, 'a'))
                 .find("'it' has the manifest sha256:" + manifest_digest + ", not sha256:aaa"),
             std::string::npos);
+}
+
+TEST_F(DockerArchiveTest, WhatSkopeoLeavesAsAFolderIsRead) {
+  const fs::path tree = folder.path() / "dir";
+  fs::create_directory(tree);
+  for (const auto& [path, text] : layout())
+    if (path.starts_with("blobs/")) host::write_file(tree / fs::path(path).filename(), text);
+  fs::rename(tree / manifest_digest, tree / "manifest.json");
+  host::write_file(tree / "version", "Directory Transport Version: 1.1\n");
+  EXPECT_EQ(target::read_image(tree, manifest_digest, folder.path() / "a", "'it'").id(),
+            image({layer("etc/x", "x")}).id());
+  EXPECT_NE(error(tree, std::string(64, 'a')).find("has the manifest sha256:" + manifest_digest + ", not"),
+            std::string::npos);
+}
+
+TEST_F(DockerArchiveTest, OfAListOfManifestsTheOneForThisArchitectureIsChosen) {
+  const auto one = [](const char* architecture, const char* digest) {
+    return json{{"digest", digest}, {"platform", {{"architecture", architecture}, {"os", "linux"}}}};
+  };
+  EXPECT_EQ(target::choose_manifest(
+                json{{"manifests", {one("arm64", "sha256:aa"), one("amd64", "sha256:bb")}}}.dump(), "it"),
+            "bb");
+  EXPECT_EQ(target::choose_manifest("{}", "it"), base::sha256("{}"));
+  EXPECT_THROW(target::choose_manifest(json{{"manifests", {one("arm64", "sha256:aa")}}}.dump(), "it"),
+               base::Error);
 }
 
 TEST_F(DockerArchiveTest, AnotherArchitectureIsRefused) {
