@@ -160,8 +160,7 @@ fi
 
 if [ -z "$wanted" ]; then
   :
-elif [ -z "$forced" ] && [ "$(tagged last_failed_ecs)" = "$wanted" ]; then
-  usable || die "The application failed before, and there is no other to go on with: $wanted. force.update.ecs tries it again."
+elif [ -z "$forced" ] && [ "$(tagged last_failed_ecs)" = "$wanted" ] && usable; then
   echo "$wanted failed before: going on with the one that is here; force.update.ecs tries it again" >&2
   [ -s "$run/failed-ecs" ] || echo 'failed before' >"$run/failed-ecs"
 elif [ -z "$forced" ] && [ "$(tagged last_migration_ecs)" = "$wanted" ] && [ -n "$(image_of "$image")" ]; then
