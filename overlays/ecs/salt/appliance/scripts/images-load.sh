@@ -20,18 +20,17 @@ missing() {
 damaged=$(grep -vE '^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9._-]+ sha256:[0-9a-f]{64}$' "$images_list" || true)
 [ -z "$damaged" ] || die "The list of the appliance's images is damaged: $images_list"
 
+# the archive has an `ecs` of its own
+before=$(image_of ecs)
 names=$(missing)
 if [ -n "$names" ]; then
   progress 'Loading the images of the application.'
   [ -s "$archive" ] ||
     die "Images of the appliance are missing in docker's store, and it brings no archive to load them from:$names"
-  # the archive has its own `ecs`
-  before=$(image_of ecs)
   if ! said=$(zstd -dcq "$archive" | docker load --quiet 2>&1); then
     printf '%s\n' "$said" >&2
     die "The archive of the appliance's images cannot be loaded, it is damaged or there is no room: $archive"
   fi
-  if [ -n "$before" ]; then docker tag "$before" ecs; else docker image rm --no-prune ecs >/dev/null 2>&1 || true; fi
   names=$(missing)
   [ -z "$names" ] || die "The archive of the appliance's images lacks some that its list names:$names"
   echo 'the images were loaded from the archive'
@@ -42,3 +41,7 @@ while read -r name id; do
   [ "$name" != ecs:latest ] || name=$embedded_image
   [ "$(image_of "$name")" = "$id" ] || docker tag "$id" "$name"
 done <"$images_list"
+
+if [ "$(image_of ecs)" != "$before" ]; then
+  if [ -n "$before" ]; then docker tag "$before" ecs; else docker image rm --no-prune ecs; fi
+fi

@@ -94,11 +94,13 @@ go_back() {
   rm -f "$migrating"
 }
 
-# change_to IMAGE NAME: dump, migrate, start, and only then is it the image that runs
+# change_to IMAGE NAME: dump, migrate, start, and only then is it the image that runs. Where nothing ran before it is not tried
+# first: there is nothing to go back to, and the start that follows says the same.
 change_to() {
+  _try=
   install -d -m 0700 "$dumps"
   dump_database "$dump" || die 'The database could not be dumped before its migration: journalctl -u prepare-ecs'
-  if usable; then docker tag ecs ecs:last; else docker image rm --no-prune ecs:last >/dev/null 2>&1 || true; fi
+  if usable; then _try=yes && docker tag ecs ecs:last; else docker image rm --no-prune ecs:last >/dev/null 2>&1 || true; fi
   printf '%s\n' "$2" "$(tagged last_migration_ecs)" >"$migrating.new"
   sync
   mv "$migrating.new" "$migrating"
@@ -107,8 +109,8 @@ change_to() {
   if ! in_image "$1" migrate; then
     gone_wrong "$2" 'could not migrate the database'
   else
-    progress 'Starting the new application for a try.'
-    if starts "$1"; then
+    [ -z "$_try" ] || progress 'Starting the new application for a try.'
+    if [ -z "$_try" ] || starts "$1"; then
       tag last_migration_ecs "$2"
       docker tag "$1" ecs
       untag last_failed_ecs
@@ -158,11 +160,15 @@ fi
 
 if [ -z "$wanted" ]; then
   :
-elif [ -z "$forced" ] && [ "$(tagged last_failed_ecs)" = "$wanted" ]; then
-  usable || die "The application failed before, and there is no other to go on with: $wanted. force.update.ecs tries it again."
+elif [ -z "$forced" ] && [ "$(tagged last_failed_ecs)" = "$wanted" ] && usable; then
   echo "$wanted failed before: going on with the one that is here; force.update.ecs tries it again" >&2
   [ -s "$run/failed-ecs" ] || echo 'failed before' >"$run/failed-ecs"
-elif [ -n "$forced" ] || [ "$(tagged last_migration_ecs)" != "$wanted" ] || ! usable; then
+elif [ -z "$forced" ] && [ "$(tagged last_migration_ecs)" = "$wanted" ] && [ -n "$(image_of "$image")" ]; then
+  rm -f "$run/failed-ecs"
+  untag last_failed_ecs
+  # it may have been loaded anew
+  usable || docker tag "$image" ecs
+else
   rm -f "$run/failed-ecs"
   if [ -z "$ECS_GIT_SOURCE" ]; then
     change_to "$image" "$wanted" || true
@@ -175,9 +181,6 @@ elif [ -n "$forced" ] || [ "$(tagged last_migration_ecs)" != "$wanted" ] || ! us
       gone_wrong "$wanted" 'could not be built'
     fi
   fi
-else
-  rm -f "$run/failed-ecs"
-  untag last_failed_ecs
 fi
 [ -z "$wanted" ] || unflag ecs
 
