@@ -667,9 +667,25 @@ class Maker {
     out.purpose = "taking the image";
     run(image, std::move(out));
     made.files = target::read_image(folder / "layout", "", folder / "read", "what buildah made");
+    made.files.config = without_names(made.files);
     // What it installed is as old as today.
     made.when = work_.host().now();
     return made;
+  }
+
+  // buildah writes names of the moment, of its container and host, into what the engine keeps.
+  static std::string without_names(const target::ImageFiles& files) {
+    const json config = json::parse(files.config).value("config", json::object());
+    json settings = json::object();
+    for (const char* key : {"User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir",
+                            "Labels", "StopSignal", "Healthcheck", "Shell", "OnBuild"}) {
+      const auto value = config.find(key);
+      if (value != config.end() && !value->empty() && *value != "") settings[key] = *value;
+    }
+    std::vector<std::string> ids;
+    for (const target::Layer& layer : files.layers) ids.push_back(layer.diff_id);
+    return target::image_config(settings.dump(), ids,
+                                std::vector<std::string>(ids.size(), "kiln docker_images"));
   }
 
   stage::Workspace& work_;

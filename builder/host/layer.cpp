@@ -37,7 +37,7 @@ void scan(const fs::path& root, const std::string& below, std::map<std::string, 
   check_interrupt();
   for (const auto& each : fs::directory_iterator(root / below)) {
     const std::string name = each.path().filename();
-    const std::string path = below.empty() ? name : below + "/" + name;
+    const std::string path = below.empty() ? name : fmt::format("{}/{}", below, name);
     struct stat status{};
     if (::lstat(each.path().c_str(), &status) != 0) throw io_error("look at", each.path(), errno);
     TreeEntry entry;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "image/files.hpp"
@@ -16,6 +17,8 @@ namespace kiln::target {
 class DockerTree {
  public:
   explicit DockerTree(const std::filesystem::path& root);
+  // Over files that are elsewhere: it has no root() then.
+  explicit DockerTree(std::unique_ptr<image::Files> files) : files_(std::move(files)) {}
   [[nodiscard]] const std::filesystem::path& root() const { return mount_->root(); }
   [[nodiscard]] image::Files& files() { return *files_; }
 
