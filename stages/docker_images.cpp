@@ -375,8 +375,7 @@ class Maker {
     const fs::path tar = folder / "layer.tar";
     if (host::write_layer(work_.host(), tree.root(), below, tar))
       made.files.layers.push_back({base::sha256_file(tar), tar});
-    std::vector<std::string> ids;
-    for (const target::Layer& layer : made.files.layers) ids.push_back(layer.diff_id);
+    const std::vector<std::string> ids = made.files.diff_ids();
     made.files.config =
         target::image_config(image.config, ids, std::vector<std::string>(ids.size(), "kiln docker_images"));
     return made;
@@ -680,10 +679,9 @@ class Maker {
     for (const char* key : {"User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir",
                             "Labels", "StopSignal", "Healthcheck", "Shell", "OnBuild"}) {
       const auto value = config.find(key);
-      if (value != config.end() && !value->empty() && *value != "") settings[key] = *value;
+      if (value != config.end() && !value->empty() && value->dump() != R"("")") settings[key] = *value;
     }
-    std::vector<std::string> ids;
-    for (const target::Layer& layer : files.layers) ids.push_back(layer.diff_id);
+    const std::vector<std::string> ids = files.diff_ids();
     return target::image_config(settings.dump(), ids,
                                 std::vector<std::string>(ids.size(), "kiln docker_images"));
   }
@@ -843,7 +841,6 @@ class DockerImages : public stage::Stage {
     work.observer().doing(fmt::format("loading {} images into the engine", images.size()));
     const host::OnOutput on_output = [&](host::Stream, std::string_view piece) { work.log(piece); };
     std::vector<std::string> argv;
-    std::string said;
     if (system.booted()) {
       system.require(target::exec({"systemctl", "start", "docker.service"}, "starting the engine"),
                      on_output);

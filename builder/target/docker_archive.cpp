@@ -250,6 +250,13 @@ std::string ImageFiles::id() const {
   return base::sha256(config);
 }
 
+std::vector<std::string> ImageFiles::diff_ids() const {
+  std::vector<std::string> ids;
+  ids.reserve(layers.size());
+  for (const Layer& layer : layers) ids.push_back(layer.diff_id);
+  return ids;
+}
+
 std::string image_config(const std::string& settings, const std::vector<std::string>& diff_ids,
                          const std::vector<std::string>& history) {
   json config = {{"architecture", architecture}, {"os", "linux"}, {"created", made}};

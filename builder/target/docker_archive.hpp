@@ -22,6 +22,7 @@ struct ImageFiles {
   std::string config;  // JSON, as the engine keeps it
   std::vector<Layer> layers;
   [[nodiscard]] std::string id() const;
+  [[nodiscard]] std::vector<std::string> diff_ids() const;
 };
 
 // The JSON of an image that is made here: `settings` is that of docker_image.hpp's `config`, `history` a line
