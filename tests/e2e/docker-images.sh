@@ -109,7 +109,7 @@ cat >"$profile" <<END
 extends: $top/profiles/minimal.yml
 steps:
   - id: engine
-    packages: {install: [docker.io]}
+    packages: {install: [docker.io, apparmor]}
   - id: images
     after: engine
     docker_images:
@@ -194,7 +194,7 @@ refused "archived.yml:2:11: 'localhost/x:1' is not pinned by its digest; write H
 name: archived
 registry: localhost/x:1
 END
-sed 's/docker.io/jq/' "$profile" >"$work/no-engine.yml"
+sed "s/docker.io, apparmor/jq/" "$profile" >"$work/no-engine.yml"
 kiln build "$work/no-engine.yml" --until images --output "$work/built"
 expect_status 2
 says "docker_images: the image has no docker, so it has no docker engine; let an earlier step install it, as in"
