@@ -1,6 +1,7 @@
 """What the tests of mail share: a stand-in for postfix, the receiver in a thread or as the real command, a cuttable connection."""
 import asyncio
 import contextlib
+import logging
 import os
 import pathlib
 import select
@@ -18,6 +19,9 @@ from aiosmtpd.controller import Controller
 from django.db import connection
 
 from mail.receive import Receiver
+
+# the library logs every command
+logging.getLogger('mail.log').setLevel(logging.ERROR)
 
 APP = pathlib.Path(sys.modules['mail'].__file__).resolve().parent.parent
 ME = 'ecs@appliance.test'
@@ -107,6 +111,13 @@ def session(port, name='peer.test'):
         client.close()
 
 
+def exactly(client, content):
+    """The reply to a mail of just these bytes (they end with CR LF): smtplib itself would tidy them."""
+    client.docmd('DATA')
+    client.send(b''.join((b'.' if one.startswith(b'.') else b'') + one + b'\r\n' for one in content[:-2].split(b'\r\n')) + b'.\r\n')
+    return client.getreply()
+
+
 def deliver(port, content, sender=WHO, to=(ME,)):
     """(code, text) of the last thing said: a refused sender, all recipients refused, or what came after the mail."""
     with session(port) as client:
@@ -122,11 +133,14 @@ def deliver(port, content, sender=WHO, to=(ME,)):
 def database_url(name=None, port=None):
     """Of the test's database: for a process that we start. `port`: of a Gate, on 127.0.0.1."""
     have = connection.settings_dict
-    host = '127.0.0.1' if port else have['HOST'] or '/var/run/postgresql'
+    host, port = ('127.0.0.1', port) if port else (have['HOST'] or '/var/run/postgresql', have['PORT'] or 5432)
     login = quote(have['USER'], safe='')
     if have['PASSWORD']:
         login += ':' + quote(have['PASSWORD'], safe='')
-    return f'postgres://{login}@{quote(host, safe="")}:{port or have["PORT"] or 5432}/{quote(name or have["NAME"], safe="")}'
+    name = quote(name or have['NAME'], safe='')
+    if host.startswith('/'):
+        return f'postgresql://{login}@/{name}?host={quote(host, safe="")}&port={port}'
+    return f'postgresql://{login}@{host}:{port}/{name}'
 
 
 class Process:
@@ -147,7 +161,8 @@ class Process:
             self.log.append(text)
             if text.startswith('receiving mail on'):
                 self.port = int(text.rpartition(':')[2])
-        threading.Thread(target=lambda: self.log.extend(self.child.stdout), daemon=True).start()
+        self.reader = threading.Thread(target=lambda: self.log.extend(self.child.stdout), daemon=True)
+        self.reader.start()
 
     def stop(self):
         if self.child.poll() is None:
@@ -158,6 +173,8 @@ class Process:
             if self.child.poll() is None:
                 self.child.kill()
                 self.child.wait()
+            self.reader.join(5)
+            self.child.stdout.close()
 
 
 class Gate:

@@ -247,7 +247,7 @@ class Receiver:
                 session.transport.abort()
         await self.server.wait_closed()
         for pool in (self.storing, self.sending):
-            pool.submit(connection.close)
+            pool.submit(lambda: connection.close())         # of that thread
             await asyncio.wait([self.loop.run_in_executor(None, pool.shutdown)], timeout=2)
 
     async def _flushes(self):
