@@ -2,6 +2,8 @@
 # The application that the appliance brings, with a real PostgreSQL, redis, memcached and GnuPG; pdfas and postfix are stand-ins.
 # First its parts, then the whole: every role as its container starts it, as a user who can write nothing but its folders. All of it
 # is in a network and among processes of its own, so nothing is left behind.
+# label: guest
+# timeout: 600
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
@@ -12,7 +14,7 @@ if [ -z "${DEMO_ECS_INSIDE-}" ]; then
   # not the user's who writes below: the root of a container is as little
   cp -r "$here/../../overlays/ecs/demo-ecs" "$place/app"
   cp -r "$here/core" "$here/mail" "$place/tests"
-  cp "$here/run.sh" "$place/"
+  cp "$here/demo-ecs.sh" "$place/"
   chmod -R go=rX "$place"
   become=()
   if [ "$(id -u)" = 0 ]; then
@@ -25,7 +27,7 @@ if [ -z "${DEMO_ECS_INSIDE-}" ]; then
   fi
   # shellcheck disable=SC2016
   "${space[@]}" sh -c 'ip link set lo up; exec "$@"' sh "${become[@]}" \
-    env -i PATH="$PATH:/usr/sbin" LANG=C.UTF-8 HOME=/nonexistent TMPDIR=/tmp DEMO_ECS_INSIDE=1 bash "$place/run.sh"
+    env -i PATH="$PATH:/usr/sbin" LANG=C.UTF-8 HOME=/nonexistent TMPDIR=/tmp DEMO_ECS_INSIDE=1 bash "$place/demo-ecs.sh"
   status=$?
   chmod -R u+w "$place"
   exit $status
