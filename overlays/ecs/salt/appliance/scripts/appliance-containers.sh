@@ -45,7 +45,7 @@ wait_for_all() {
     for service in $services; do
       well "$service" || missing="$missing $service"
     done
-    [ -n "$missing" ] || curl -s -o /dev/null --max-time 5 http://127.0.0.1:5000/ && break
+    if [ -z "$missing" ] && curl -s -o /dev/null --max-time 5 http://127.0.0.1:5000/; then break; fi
     missing=${missing:- ecs.web}
     sleep 1
   done
