@@ -119,7 +119,7 @@ check 'the citizen card answers' security_layer
 
 echo '# revocation'
 client leaver
-wait_for 30 'a second certificate is taken' front_is 200 do/job "${as[@]}" --head
+wait_for 30 'a second certificate is taken' front_is 200 '' "${as[@]}"
 manage revoke "$serial" >/dev/null
 wait_for 10 'revoked: refused' front_is 403 '' "${as[@]}"
 
