@@ -42,9 +42,13 @@ watch() {
 }
 
 wait_for_all() {
+  # of a start before; who watches looks for some seconds before it gives up
+  rm -f "$run/reason.$unit"
   services=$(compose config --services)
   end=$(($(date +%s) + 600)) missing=all
   while [ "$(date +%s)" -lt $end ]; do
+    # who watches has given up, and said why
+    [ ! -e "$run/reason.$unit" ] || exit 1
     now=$(states 2>/dev/null || true)
     missing=
     for service in $services; do
