@@ -42,7 +42,6 @@ done
 
 echo '# forged headers'
 forged=(-H 'X-Ssl-Client-Verify: SUCCESS' -H 'X-Ssl-Client-Serial: 4711' -H 'X-Appliance-Secret: 0000' -H 'X-Forwarded-Proto: https')
-believed() { grep -q 4711; }
 by_nginx() { within pdfas curl -ksS --max-time 30 --resolve "$domain:443:$guest4" "https://$domain/certificate" "${forged[@]}"; }
 not_believed() { by_nginx >"$work/page" && grep -qi '<html' "$work/page" && ! grep -q 4711 "$work/page"; }
 check 'by the public address: nginx takes them away' not_believed

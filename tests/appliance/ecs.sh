@@ -35,7 +35,7 @@ check 'who has a certificate sees details' details
 echo '# mail'
 for how in starttls smtps; do
   subject=$how-$RANDOM
-  check "$how: a mail is taken" send $how "$how@outside.example" "$subject"
+  check "$how: a mail is taken" send $how "$subject@outside.example" "$subject"
   wait_for 60 "$how: it arrives in the application" arrived "$subject"
   wait_for 120 "$how: its answer arrives outside" answer_to "$subject"
   answer=$(answer_to "$subject" | head -n 1)
@@ -43,7 +43,7 @@ for how in starttls smtps; do
   check "$how: and says that a program wrote it" header_is "$answer" Auto-Submitted auto-replied
 done
 subject=robot-$RANDOM
-check 'an answer of a program is taken' send starttls robot@outside.example "$subject" 'Auto-Submitted: auto-replied'
+check 'an answer of a program is taken' send starttls "$subject@outside.example" "$subject" 'Auto-Submitted: auto-replied'
 wait_for 60 'it arrives' arrived "$subject"
 # one that is answered, sent after it: by then the other would have been answered too
 after=after-$RANDOM
@@ -119,7 +119,7 @@ check 'the citizen card answers' security_layer
 
 echo '# revocation'
 client leaver
-wait_for 30 'a second certificate is taken' front_is 200 do/job "${as[@]}" --head
+wait_for 30 'a second certificate is taken' front_is 200 '' "${as[@]}"
 manage revoke "$serial" >/dev/null
 wait_for 10 'revoked: refused' front_is 403 '' "${as[@]}"
 

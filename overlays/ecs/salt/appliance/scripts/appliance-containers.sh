@@ -14,9 +14,14 @@ states() {
   printf '%s\n' "$all"
 }
 
-# well SERVICE: it runs, and its health check, where it has one, has passed
+# well SERVICE: it runs, and its health check, where it has one, has passed. Signatures and citizen cards are no reason to keep
+# everything else from the committee: there it is enough that the check has said something.
 well() {
-  printf '%s\n' "$now" | awk -v service="$1" '$1 == service && $2 == "running" && !/\(health: starting\)|\(unhealthy\)/ {found = 1} END {exit !found}'
+  case $1 in
+    pdfas | mocca) _unwell='\(health: starting\)' ;;
+    *) _unwell='\(health: starting\)|\(unhealthy\)' ;;
+  esac
+  printf '%s\n' "$now" | grep -E "^$1 running " | grep -qvE "$_unwell"
 }
 
 watch() {
@@ -37,15 +42,19 @@ watch() {
 }
 
 wait_for_all() {
+  # of a start before; who watches looks for some seconds before it gives up
+  rm -f "$run/reason.$unit"
   services=$(compose config --services)
   end=$(($(date +%s) + 600)) missing=all
   while [ "$(date +%s)" -lt $end ]; do
+    # who watches has given up, and said why
+    [ ! -e "$run/reason.$unit" ] || exit 1
     now=$(states 2>/dev/null || true)
     missing=
     for service in $services; do
       well "$service" || missing="$missing $service"
     done
-    [ -n "$missing" ] || curl -s -o /dev/null --max-time 5 http://127.0.0.1:5000/ && break
+    if [ -z "$missing" ] && curl -s -o /dev/null --max-time 5 http://127.0.0.1:5000/; then break; fi
     missing=${missing:- ecs.web}
     sleep 1
   done

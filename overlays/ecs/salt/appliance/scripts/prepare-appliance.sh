@@ -34,6 +34,8 @@ if ! "$share/storage.sh" settled; then
 fi
 room_on /data
 room_on /volatile
+# what somebody has wiped since the boot: docker would make it in its own name
+systemd-tmpfiles --create /etc/tmpfiles.d/appliance.conf || echo 'some of the folders could not be made' >&2
 
 take_turn
 # a power cut in the middle of an update: back to the tree that worked
