@@ -116,6 +116,9 @@ def _renew():
     try:
         crl = load_crl()
     except FileNotFoundError:
+        # an empty one would let in again whoever was revoked
+        if place('issued.txt').exists():
+            raise Trouble('crl.pem is missing: bring it back from a backup') from None
         _write_crl(load(), load_key(), [], 1)
         return
     if crl.next_update - now() < datetime.timedelta(days=RENEW_DAYS):

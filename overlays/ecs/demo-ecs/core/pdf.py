@@ -78,16 +78,6 @@ def sign(content):
     return signed
 
 
-def der_length(data):
-    """Bytes of the DER value that DATA begins with: zeros follow it in a PDF."""
-    if len(data) < 2 or data[0] != 0x30:
-        raise Trouble('the signature is not CMS')
-    if data[1] < 0x80:
-        return 2 + data[1]
-    size = data[1] & 0x7F
-    return 2 + size + int.from_bytes(data[2:2 + size], 'big')
-
-
 def verify(signed, original=None):
     """Who signed all of SIGNED; a Trouble when nobody did, or not all of it. With ORIGINAL also: that is what was signed."""
     ranges = re.findall(rb'/ByteRange\s*\[\s*(\d+)\s+(\d+)\s+(\d+)\s+(\d+)\s*\]', signed)
@@ -103,7 +93,6 @@ def verify(signed, original=None):
         cms = bytes.fromhex(gap[1:-1].decode())
     except ValueError:
         raise Trouble('the signature is damaged') from None
-    cms = cms[:der_length(cms)]
     with tempfile.TemporaryDirectory(prefix='pdf-') as folder:
         paths = {name: os.path.join(folder, name) for name in ('cms', 'content', 'signer')}
         with open(paths['cms'], 'wb') as file:

@@ -55,7 +55,7 @@ RUN_FOLDER = Path(env('ECS_RUN') or '/tmp')  # of this container alone: the prog
 USERSWITCHER_ENABLED = env('ECS_USERSWITCHER_ENABLED') == 'true'
 
 SMTP_HOST, SMTP_PORT = address(env('SMTP_URL') or 'smtp://172.17.0.1:25', 25)
-MAIL_SIZE_LIMIT = 25 * 1024 * 1024
+MAIL_SIZE_LIMIT = 10 * 1024 * 1024  # a mail is held several times while it is stored, and the container has 256 MiB
 MAIL_RATE = 300
 
 DATABASES = {'default': database(env('DATABASE_URL') or 'postgresql:///ecs')}
