@@ -90,7 +90,7 @@ openssl req -x509 -newkey rsa:2048 -nodes -subj '/CN=Test signer' -keyout "$data
 keyring=$data/keyring
 mkdir -m 0700 "$keyring"
 for key in vault_encrypt vault_sign; do
-  gpg --homedir "$keyring" --batch --quiet --passphrase '' --quick-generate-key $key rsa2048 default never 2>/dev/null
+  gpg --homedir "$keyring" --batch --quiet --passphrase '' --quick-generate-key $key rsa2048 sign,encr never 2>/dev/null
   gpg --homedir "$keyring" --batch --quiet --pinentry-mode loopback --passphrase '' --armor --export-secret-keys $key >"$data/gpg/$key.asc"
 done
 
@@ -132,7 +132,7 @@ if within 90 all_green; then
   pass "all green, $((SECONDS - started)) s after the start"
 else
   fail 'all green'
-  status "${nginx[@]}"
+  status "${nginx[@]}" || true
   tail -n 20 "$data"/*.log
 fi
 for name in web worker beat smtpd; do check "$name is healthy" healthy $name; done
@@ -213,6 +213,7 @@ for name in web worker beat smtpd; do
   check "$name ends when it is told to" within 15 ended
 done
 check 'no secret is in the logs' not grep -rqE "$secret|$PDFAS_SECRET" "$data" --include='*.log'
-check 'no key is left in /tmp' not compgen -G '/tmp/gpg-*/private-keys-v1.d/*' >/dev/null
+no_keys() { ! compgen -G '/tmp/gpg-*/private-keys-v1.d/*' >/dev/null; }
+check 'no key is left in /tmp' no_keys
 [ $failed = 0 ] || { tail -n 15 "$data"/{web,worker,beat,smtpd,health}.log; exit 1; }
 echo "all well in $SECONDS s"

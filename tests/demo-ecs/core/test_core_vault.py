@@ -24,7 +24,7 @@ class Vault(SimpleTestCase):
         cls.addClassCleanup(subprocess.run, ['gpgconf', '--homedir', cls.home, '--kill', 'all'])
         for name in ('vault_encrypt', 'vault_sign', 'stranger'):
             # as env-create makes them: one key for all that RSA can
-            gpg(cls.home, '--quick-generate-key', name, 'rsa2048', 'default', 'never')
+            gpg(cls.home, '--quick-generate-key', name, 'rsa2048', 'sign,encr', 'never')
         cls.secret = {name: gpg(cls.home, '--armor', '--export-secret-keys', name) for name in ('vault_encrypt', 'vault_sign')}
 
     def setUp(self):

@@ -12,18 +12,19 @@ app.autodiscover_tasks(['core'])
 
 
 class Alive(bootsteps.StartStopStep):
-    """By the loop that takes jobs: one that hangs tells nothing."""
-    requires = {'celery.worker.components:Timer'}
+    """By the loop that takes jobs: one that hangs tells nothing. A step of the consumer, which starts anew when redis was away: all
+    timers are cleared then."""
+    requires = {'celery.worker.consumer.tasks:Tasks'}
 
-    def start(self, worker):
+    def start(self, consumer):
         from core import alive
-        self.timer = worker.timer.call_repeatedly(5, alive.tell, ('worker',))
+        self.timer = consumer.timer.call_repeatedly(5, alive.tell, ('worker',))
 
-    def stop(self, worker):
+    def stop(self, consumer):
         self.timer.cancel()
 
 
-app.steps['worker'].add(Alive)
+app.steps['consumer'].add(Alive)
 
 
 class Scheduler(PersistentScheduler):
