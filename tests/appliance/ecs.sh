@@ -4,7 +4,7 @@
 # client certificates; and containers that have no rights they do not need.
 # Needs pdfsig, jq, gpg, python3-aiosmtpd.
 # shellcheck disable=SC2016
-# label: boot
+# label: soak
 # timeout: 2400
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
