@@ -90,6 +90,24 @@ class Receiving(TransactionTestCase):
         self.assertEqual(deliver(running.port, letter(body='x' * 5000 + '\r\n' + 'y' * 60_000 + '\r\n'))[0], 250)
         wait_for(lambda: running.receiver.held == 0)
 
+    def test_a_mail_that_is_written_in_pieces_is_whole(self):
+        running = self.serve(background=False)
+        old, receive.PIECE = receive.PIECE, 1000
+        try:
+            for size in (1000, 1001, 2000, 77_777):
+                content = letter(subject=str(size))
+                # lines of bytes of all values
+                content += (bytes(n for n in range(256) if n not in b'\r\n') + b'\r\n') * (size // 256 + 1)
+                content = content[:size - 2].rstrip(b'\r').ljust(size - 2, b'x') + b'\r\n'
+                with session(running.port) as client:
+                    client.mail(WHO)
+                    client.rcpt(ME)
+                    self.assertEqual(exactly(client, content)[0], 250)
+                row = incoming().get(subject=str(size))
+                self.assertTrue(bytes(row.raw) == content and row.size == size)
+        finally:
+            receive.PIECE = old
+
     def test_long_commands_and_too_many_of_them_end(self):
         running = self.serve(background=False)
         with session(running.port) as client:

@@ -121,16 +121,18 @@ def delivery_key(raw):
     """Equal for a mail that is delivered again, whatever Received lines it gathered: Message-Id, From and content.
 
     Not the Message-Id alone: who knows or guesses one could keep another's mail out, and a lost mail is worse than two."""
-    head, separator, content = raw.partition(b'\r\n\r\n')
-    mail = email.message_from_bytes(head[:HEADER_LIMIT], policy=policy.compat32)
+    end = raw.find(b'\r\n\r\n')
+    end = len(raw) if end < 0 else end
+    mail = email.message_from_bytes(raw[:min(end, HEADER_LIMIT)], policy=policy.compat32)
     digest = hashlib.sha256()
     own = message_id(mail)
     if own:
         for piece in (own, header(mail, 'From')):
             digest.update(piece.encode('utf-8', 'replace') + b'\0')
-        digest.update(separator + content)
+        digest.update(memoryview(raw)[end:])                # not a copy: it may be 25 MiB
     else:
-        digest.update(b'\0' + raw)
+        digest.update(b'\0')
+        digest.update(raw)
     return digest.hexdigest()
 
 
