@@ -34,6 +34,7 @@ class DockerArchiveTest : public testing::Test {
     target::ImageFiles made;
     made.layers = layers;
     std::vector<std::string> ids;
+    ids.reserve(layers.size());
     for (const target::Layer& one : layers) ids.push_back(one.diff_id);
     made.config = target::image_config(R"({"User":"420"})", ids, std::vector<std::string>(ids.size(), "x"));
     return made;
