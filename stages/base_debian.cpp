@@ -68,7 +68,7 @@ constexpr std::array<stage::Option, 9> options = {{
      .doc =
          "URL of the archive to take packages from, now and in the image; mmdebstrap's default without it.",
      .pattern = "(https?|file)://[A-Za-z0-9./_~:%@-]+",
-     .write = "a URL such as https://deb.debian.org/debian"},
+     .write = "an http, https or file URL without a login"},
     {.name = "components",
      .type = stage::Type::texts,
      .fallback = "[main]",
