@@ -10,7 +10,7 @@ import sys
 import time
 
 BATCH = 8192
-SECONDS = 2.5  # a lost packet is sent again after one
+SECONDS = 4  # a lost packet is sent again after one and after three
 
 address = sys.argv[1]
 ports = [int(port) for port in sys.argv[2:]] or list(range(1, 65536))
