@@ -6,11 +6,12 @@
 # timeout: 3600
 . "$(dirname "$0")/machine.inc"
 . "$(dirname "$0")/web.inc"
+# shellcheck source=acme.inc
+. "$here/acme.inc"
 domain=ecs.example.org
 renew=/usr/local/share/appliance/appliance-certificate-renew.sh
-pids=()
 restore() {
-  [ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null || true
+  stop_acme
   guest sh -c 'rm -rf /etc/dehydrated/conf.d/90-test.sh /etc/dehydrated/test-ca.pem /data/etc/dehydrated /data/etc/server.*.pem /data/etc/server.origin
     cp -a /data/etc/test-saved/. /data/etc/; rm -rf /data/etc/test-saved
     rm -f /run/active-env.yml; [ ! -e /run/active-env.test ] || mv /run/active-env.test /run/active-env.yml
@@ -61,37 +62,15 @@ check "the same is served" still_served "$first"
 
 # no server answers
 environment "ssl: {letsencrypt: {enabled: true}}"
-dehydrated_asks() { # where and by which root
-  printf 'CA=https://%s:%s/dir\nCURL_OPTS="--connect-timeout 3 --cacert /etc/dehydrated/test-ca.pem"\n' "$host4" "$acme_port" >"$work/conf"
-  put "$work/conf" /etc/dehydrated/conf.d/90-test.sh 0644
-}
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=acme -addext "subjectAltName=IP:$host4" \
-  -keyout "$work/acme.key" -out "$work/acme.pem" 2>/dev/null
-put "$work/acme.pem" /etc/dehydrated/test-ca.pem 0644
-acme_port=9
-dehydrated_asks
+acme_root
+acme_is 9
 check "the CA cannot be reached: said by the exit status" refuses
 check "the self-signed one stays" still_served "$first"
 check "nginx runs" guest systemctl is-active nginx
 
-# pebble, and a DNS that leads every name to the machine
-acme_port=14000
-dns_port=14053
-pebble-challtestsrv -defaultIPv4 "$guest4" -defaultIPv6 "" -dns01 "127.0.0.1:$dns_port" -http01 "" -https01 "" -tlsalpn01 "" \
-  -management 127.0.0.1:14055 >"$work/dns.log" 2>&1 &
-pids+=($!)
-cat >"$work/pebble.json" <<END
-{"pebble": {"listenAddress": "$host4:$acme_port", "managementListenAddress": "127.0.0.1:14001", "certificate": "$work/acme.pem",
-  "privateKey": "$work/acme.key", "httpPort": 80, "tlsPort": 443, "ocspResponderURL": "", "externalAccountBindingRequired": false}}
-END
-start_pebble() { # PERCENT of nonces that are refused
-  PEBBLE_WFE_NONCEREJECT=$1 PEBBLE_VA_NOSLEEP=1 pebble -strict -config "$work/pebble.json" -dnsserver "127.0.0.1:$dns_port" >"$work/pebble.log" 2>&1 &
-  pebble=$!
-  pids+=("$pebble")
-  wait_for 10 "pebble answers, refusing $1 % of nonces" curl -s -o /dev/null --cacert "$work/acme.pem" "https://$host4:$acme_port/dir"
-}
-start_pebble 0
-dehydrated_asks
+# pebble
+start_acme 0
+acme_is $acme_port
 
 # a container that has the certificate mounted, as pdfas and mocca will
 if guest docker info >/dev/null 2>&1; then
@@ -163,8 +142,8 @@ both_names() {
 wait_for 5 "it is for both names, and no others" both_names
 
 # a server that refuses nonces
-kill "$pebble"
-start_pebble 5
+kill "$acme"
+start_acme 5
 since=$(guest date '+%F %T')
 was_refused() { guest journalctl -u appliance-dehydrated --since "$since" | grep 'nonce was refused' >/dev/null; }
 for round in $(seq 15); do
@@ -176,12 +155,12 @@ done
 check "a nonce was refused indeed" was_refused
 
 # the CA is gone, and an account whose registration was cut short
-kill "$pebble"
+kill "$acme"
 third=$(serial)
 check "a renewal fails: said by the exit status" refuses --force
 check "what was there stays" still_served "$third"
 check "a start with a certificate that is not due needs no CA" renews
-start_pebble 0
+start_acme 0
 # shellcheck disable=SC2016
 guest sh -c 'for f in /data/etc/dehydrated/accounts/*/registration_info.json; do : >$f; done'
 check "a registration that was cut short is made again" renews --force

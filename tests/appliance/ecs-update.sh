@@ -12,7 +12,7 @@
 . "$here/ecs.inc"
 place=/var/tmp/ecs-update-test
 leave() {
-  guest sh -c '[ ! -e "$1/apt" ] || { rm -rf /etc/apt/sources.list.d; mv "$1"/apt/* /etc/apt/; }' sh $place
+  mirrors_back
   leave_ecs
   guest sh -c 'docker image ls --format "{{.Repository}}:{{.Tag}}" ecs | grep -vx -e ecs:embedded -e ecs:latest | xargs -r docker image rm; rm -rf "$1" /app/ecs /app/etc/tags/last_*_ecs /data/ecs-pgdump/before-migration.pgdump' sh $place
 }
@@ -63,8 +63,8 @@ rows=$(rows)
 
 echo '# from git'
 one=$(commit one)
-# no mirror and no authority is asked
-guest sh -c 'mkdir "$1/apt"; mv /etc/apt/sources.list* "$1/apt/"; mkdir /etc/apt/sources.list.d' sh $place
+# no authority is asked either
+no_mirrors
 environment "{appliance: {ssl: {letsencrypt: {enabled: false}}}, ecs: {git: {source: 'file://$place/repository'}}}"
 check 'the appliance starts' guest appliance-start
 green_within 240 'all is green'

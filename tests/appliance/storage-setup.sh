@@ -90,6 +90,10 @@ check 'and is what it was' guest sh -c 'e2fsck -fn /dev/disk/by-id/virtio-disk3'
 guest sh -c 'wipefs -qa /dev/disk/by-id/virtio-disk3; echo hello | dd of=/dev/disk/by-id/virtio-disk3 bs=4096 seek=3 conv=notrunc status=none'
 unknown() { ! guest /usr/local/share/appliance/storage-setup.py /root/other.yml >"$work/refused" 2>&1 && grep -q 'holds data of an unknown kind' "$work/refused"; }
 check 'so is one that holds what nobody knows' unknown
+guest sh -c 'echo "0 $(blockdev --getsz /dev/disk/by-id/virtio-disk3) linear /dev/disk/by-id/virtio-disk3 0" | dmsetup create foreign
+  sed "s,format:,format:\n        - {device: /dev/mapper/foreign\, type: ext4\, label: mine}," /run/active-env.yml >/root/other.yml'
+check 'and one that lies on such a disk' unknown
+guest dmsetup remove foreign
 
 # a new root disk, and one of the two disks is empty: it was replaced
 power_off

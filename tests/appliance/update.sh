@@ -40,9 +40,8 @@ guest sh -c '
   cp -a /app/appliance/salt /app/appliance/pillar "$1/repository/overlays/ecs/"
   rm -f /app/appliance/.commit
   cd "$1/repository"; git init -qb main; printf "    - update_test\n" >>overlays/ecs/salt/top.sls
-  # no mirror is asked
-  mkdir "$1/apt"; mv /etc/apt/sources.list* "$1/apt/"; mkdir /etc/apt/sources.list.d
 ' sh $place
+no_mirrors
 environment "{appliance: {git: {source: 'file://$place/repository'}}}"
 commit_tree one >/dev/null
 guest appliance-start >/dev/null
@@ -140,7 +139,8 @@ sys.exit(bool(changed) or len(states) < 50)'; }
 check 'a highstate more, with an environment in force, changes nothing' second
 
 echo '# as it was'
-guest sh -c 'rm -rf /app/appliance /app/.appliance.other /var/lib/appliance/appliance.git; mv "$1/tree" /app/appliance; rm -rf /etc/apt/sources.list.d; mv "$1"/apt/* /etc/apt/; rm -rf "$1"' sh $place
+guest sh -c 'rm -rf /app/appliance /app/.appliance.other /var/lib/appliance/appliance.git; mv "$1/tree" /app/appliance; rm -rf "$1"' sh $place
+mirrors_back
 environment_back
 no_images
 guest salt-call --local --retcode-passthrough state.highstate >/dev/null

@@ -18,6 +18,7 @@ import time
 import yaml
 
 BEGUN = '/var/lib/appliance/storage-begun'  # what was being made on a device when the power went
+FRESH = '/var/lib/appliance/storage-fresh'  # devices that were made and that nothing was put on yet, one a line
 PATIENCE = 60  # seconds that a device may take to appear
 
 
@@ -63,26 +64,47 @@ def probe(device):
     return dict(line.split('=', 1) for line in text.splitlines() if '=' in line)
 
 
+def note(path, text):
+    """Keeps a text in a file of root's alone, whole or not at all."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(os.open(path + '.new', os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 'w') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(path + '.new', path)
+
+
+def noted(path):
+    try:
+        with open(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        return ''
+
+
 def begun(step=None):
     """Remembers a step before it begins; without one says which was begun last."""
     if step is None:
-        try:
-            with open(BEGUN) as file:
-                return file.read()
-        except FileNotFoundError:
-            return ''
-    os.makedirs(os.path.dirname(BEGUN), exist_ok=True)
-    with open(BEGUN, 'w') as file:
-        file.write(step)
-        file.flush()
-        os.fsync(file.fileno())
+        return noted(BEGUN)
+    note(BEGUN, step)
     return step
 
 
+def fresh(device):
+    """Remembers that a device is about to be made: what is read from it then is what lay below, deciphered or not, and nobody's."""
+    note(FRESH, ''.join(sorted(set(noted(FRESH).splitlines(True)) | {device + '\n'})))
+
+
+def is_fresh(device):
+    return device in [os.path.realpath(name) for name in noted(FRESH).splitlines()]
+
+
+def no_longer_fresh(device):
+    note(FRESH, ''.join(name for name in noted(FRESH).splitlines(True) if os.path.realpath(name.strip()) != device))
+
+
 def is_blank(device):
-    """Whether the first and last MiB of a device are zero; what is made of other devices (md, dm) holds what was on those."""
-    if os.path.basename(device).startswith(('md', 'dm-')):
-        return True
+    """Whether the first and last MiB of a device are zero."""
     with open(device, 'rb') as file:
         size = file.seek(0, os.SEEK_END)
         for at in (0, max(0, size - (1 << 20))):
@@ -104,12 +126,13 @@ def claim(device, step):
         what = 'a part of %s' % ', '.join(holders)
     elif output('findmnt', '-n', '--source', device)[0] == 0:
         what = 'a mounted file system'
-    elif begun() != step and not is_blank(device):
+    elif begun() != step and not is_fresh(device) and not is_blank(device):
         what = 'data of an unknown kind'
     if what:
         raise Refused('%s (%s) holds %s and is not touched: %s was wanted there. Name another device, or, when what it holds may '
                       'be lost: wipefs --all %s && blkdiscard --zeroout %s' % (step.split()[1], device, what, step, device, device))
     begun(step)
+    no_longer_fresh(device)
 
 
 def fields(entry, where, needed, others=()):
@@ -205,6 +228,7 @@ def setup_raid(entry, where):
         for device in present:
             claim(device, 'raid %s' % device)
         begun('raid %s' % name)
+        fresh(array)
         run('mdadm', '--create', array, '--run', '--level=%s' % level, '--raid-devices=%d' % len(present), '--metadata=1.2',
             '--homehost=any', '--name=%s' % name, *present)
     elif not active(array):
@@ -240,6 +264,7 @@ def setup_crypt(entry, where):
         return
     if probe(disk).get('TYPE') != 'crypto_LUKS':
         claim(disk, 'crypt %s' % device)
+        fresh('/dev/mapper/' + name)
         run('cryptsetup', 'luksFormat', '--batch-mode', '--type', 'luks1' if old_cryptsetup() else 'luks2', '--key-file=-', disk, **secret)
     run('cryptsetup', 'open', '--allow-discards', '--key-file=-', disk, name, **secret)
     appear('/dev/mapper/' + name)
@@ -271,6 +296,7 @@ def setup_lvm(entry, where):
         name = word(name, at)
         if output('lvs', '%s/%s' % (group, name))[0]:
             amount = ('--size', '%dM' % mebibytes(size, at)) if size else ('--extents', '100%FREE')
+            fresh('/dev/%s/%s' % (group, name))
             run('lvcreate', '--yes', '--wipesignatures', 'y', '--name', name, *amount, group)
         appear('/dev/%s/%s' % (group, name))
 
@@ -324,8 +350,9 @@ def set_up(setup):
     for name, step in STEPS:
         for number, entry in enumerate(setup.get(name) or []):
             step(entry, '%s[%d]' % (name, number))
-    if begun():
-        os.remove(BEGUN)
+    for path in (BEGUN, FRESH):
+        if os.path.exists(path):
+            os.remove(path)
 
 
 def storage_of(path):
@@ -336,11 +363,7 @@ def storage_of(path):
 
 def remembered(path, storage):
     text = json.dumps({'appliance': {'storage': storage}}, sort_keys=True) + '\n'
-    try:
-        with open(path) as file:
-            return text, file.read() == text
-    except FileNotFoundError:
-        return text, False
+    return text, noted(path) == text
 
 
 def main(argv):
@@ -349,12 +372,7 @@ def main(argv):
         if argv[0] == '--remembers':
             return 0 if known else 1
         if not known:
-            os.makedirs(os.path.dirname(argv[1]), exist_ok=True)
-            with open(os.open(argv[1] + '.new', os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 'w') as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(argv[1] + '.new', argv[1])
+            note(argv[1], text)
         return 0
     if len(argv) != 1:
         sys.exit(__doc__)
