@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2016,SC2119 # what is quoted is for the guest's shell
-# The firewall from its other sides: a neighbour with routes to containers and to ports published on loopback, containers that
-# reach what they may and nothing else, the metadata of a cloud, restarts of firewall and docker in both orders, the order at boot.
+# The firewall from its other sides: a neighbour with routes to containers and to ports published on loopback, as a namespace and as
+# another guest on the same link; containers that reach what they may and nothing else, the metadata of a cloud, restarts of firewall and docker in both orders, the order at boot.
 # Each refusal is shown to be the firewall's: with its table gone, the same thing works.
 # Needs busybox-static.
 # label: soak
@@ -41,7 +41,8 @@ container=$(guest docker inspect -f '{{.NetworkSettings.IPAddress}}' test-web)
 
 get_here() { guest curl -sf -m 5 "$1" | grep -q hello; }
 get_as() { guest setpriv --reuid="$1" --regid="$1" --clear-groups curl -sf -m 5 "$2" | grep -q hello; }
-get_near() { neighbour curl -sf -m 5 "$1" | grep -q hello; }
+by=neighbour
+get_near() { "$by" curl -sf -m 5 "$1" | grep -q hello; }
 get_contained() { guest timeout 8 docker exec test-web wget -q -O - "$1" | grep -q hello; }
 container_connects() { # ADDRESS PORT
   guest timeout 20 docker exec test-web sh -c "nc -w 5 $1 $2 </dev/null >/dev/null"
@@ -51,13 +52,51 @@ wait_for 60 "a published port works on loopback" get_here http://127.0.0.1:18025
 wait_for 60 "the stand-in for the metadata answers root" get_here http://169.254.169.254/
 
 # neighbours
-only_by_firewall "a neighbour with a route to a container" get_near "http://$container/"
-only_by_firewall "a neighbour to a port published on loopback" get_near http://127.0.0.1:18025/
-only_by_firewall "a neighbour to a port of the host that is not public" get_near http://$near4:18080/
-only_by_firewall "a neighbour to postfix on the bridge" neighbour timeout 5 bash -c 'exec 3<>/dev/tcp/172.17.0.1/25'
-check "a neighbour to a public port: allowed" neighbour timeout 5 bash -c "exec 3<>/dev/tcp/$near4/443"
+refused_to() { # WHO ADDRESS: the machine's, as they see it
+  only_by_firewall "$1 with a route to a container" get_near "http://$container/"
+  only_by_firewall "$1 to a port published on loopback" get_near http://127.0.0.1:18025/
+  only_by_firewall "$1 to a port of the host that is not public" get_near "http://$2:18080/"
+  only_by_firewall "$1 to postfix on the bridge" "$by" timeout 5 bash -c 'exec 3<>/dev/tcp/172.17.0.1/25'
+  check "$1 to a public port: allowed" "$by" timeout 5 bash -c "exec 3<>/dev/tcp/$2/443"
+}
+refused_to "a neighbour" $near4
 check "a neighbour to a public port, IPv6: allowed" neighbour timeout 5 bash -c "exec 3<>/dev/tcp/$near6/443"
 check "a neighbour's ping: answered, IPv4 and IPv6" neighbour sh -c "ping -c 1 -W 5 $near4 && ping -c 1 -W 5 $near6"
+
+# a guest on the same link, with nothing of the appliance's network on it
+if declare -F second >/dev/null; then
+  second boot_guest
+  link=tap0 # what machine.inc calls the two
+  ip link add test-switch address "$(cat /sys/class/net/$link/address)" type bridge
+  for link in tap0 tap1; do
+    ip -4 -o address show dev $link | while read -r _ _ _ address _; do
+      ip address del "$address" dev $link
+      ip address add "$address" dev test-switch
+    done
+    ip link set $link master test-switch
+  done
+  ip link set test-switch up
+  second guest sh -c '
+    set -eu
+    systemctl stop docker.socket docker
+    nft delete table inet ecs
+    ip link del docker0
+    link=$(ip -o route get "$2" | sed "s/.* dev \([^ ]*\).*/\1/")
+    ip address add "$3/24" dev $link
+    ip route add 172.17.0.0/16 via "$1" src "$3"
+    # the loopback address of somebody else
+    sysctl -qw net.ipv4.conf.all.route_localnet=1 net.ipv4.conf.$link.route_localnet=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.$link.rp_filter=0
+    ip rule add pref 10 lookup local
+    ip rule del pref 0
+    ip rule add pref 5 to 127.0.0.1 ipproto tcp dport 18025 lookup 100
+    ip route add default via "$1" src "$3" table 100' sh "$guest4" "$host4" "${guest4%.*}.3"
+  near_guest() { second guest "$@"; }
+  by=near_guest
+  refused_to "a guest on the same link" "$guest4"
+  by=neighbour
+else
+  echo 'skip  a guest on the same link: there is one machine only'
+fi
 
 # containers
 check "a container to postfix: allowed" container_connects 172.17.0.1 25
