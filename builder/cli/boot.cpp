@@ -13,6 +13,7 @@
 #include "engine/proof_spec.hpp"
 #include "engine/publish.hpp"
 #include "engine/tools.hpp"
+#include "env/check.hpp"
 #include "env/read.hpp"
 #include "env/sources.hpp"
 #include "host/atomic_file.hpp"
@@ -122,6 +123,20 @@ std::string user_data(const Invocation& call) {
   return *text;
 }
 
+// What an appliance would refuse is told before minutes are spent on booting it. A note and no error: some
+// boot to see just that, and not every image is an appliance.
+void look_at(const std::string& given, const Invocation& call, Progress& observer) {
+  if (given.empty()) return;
+  try {
+    const auto mistakes = env::check({given, call.env.string()}, call.host);
+    if (mistakes.empty()) return;
+    observer.note(fmt::format("{}; the appliance will refuse it (kiln env check: {} in all)",
+                              mistakes.front().what(), mistakes.size()));
+  } catch (const base::Error& without_gpg) {
+    observer.note(without_gpg.what());
+  }
+}
+
 int boot_once(const Invocation& call, Progress& observer) {
   const fs::path image = fs::absolute(call.arguments.at(0)).lexically_normal();
   std::error_code ignored;
@@ -143,6 +158,7 @@ int boot_once(const Invocation& call, Progress& observer) {
   if (!call.firmware.empty())
     want.proof.firmware = {call.firmware == "uefi" ? profile::Firmware::uefi : profile::Firmware::bios};
   const std::string given = user_data(call);
+  look_at(given, call, observer);
   engine::require_tools(call.host, proof::tools());
   if (call.shell || !call.command.empty())
     return shell(call, {image, sha256, given, false}, want.proof, observer);

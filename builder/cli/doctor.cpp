@@ -6,7 +6,9 @@
 #include <nlohmann/json.hpp>
 #include <pwd.h>
 #include <set>
+#include <string_view>
 #include <unistd.h>
+#include <utility>
 
 #include "base/size.hpp"
 #include "base/text.hpp"
@@ -31,6 +33,13 @@ struct Row {
 };
 
 constexpr std::uint64_t kRoom = 10ULL << 30;  // an appliance's layers, its export and the packages
+
+// What a stage asks for only where a profile says so.
+constexpr std::array<std::pair<const char*, std::string_view>, 3> kSomeNeed = {{
+    {"buildah", "docker_images builds Dockerfiles with it"},
+    {"mvn", "docker_images builds Maven's projects with it"},
+    {"skopeo", "docker_images asks registries with it"},
+}};
 
 const char* word(State state) {
   return state == State::ok ? "ok" : state == State::worse ? "worse" : "missing";
@@ -71,6 +80,7 @@ void tools(const Invocation& call, std::vector<Row>& rows) {
   for (const auto& program : native)
     if (!needed.contains(program))
       rows.push_back(tool(call.host, program, true, "mounting and entering layers needs it"));
+  for (const auto& [program, purpose] : kSomeNeed) rows.push_back(tool(call.host, program, false, purpose));
 }
 
 Row device(const fs::path& path, const std::string& module) {

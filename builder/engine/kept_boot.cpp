@@ -26,6 +26,8 @@ cache::Settled find_or_make(const host::Host& host, cache::Store& store, Machine
     if (kept->machine == machine) return *std::move(kept);
     observer.note(
         "the guest that is kept has other memory, cpus or accelerator, or is of another QEMU: booting anew");
+  } else {
+    observer.note("no guest of this image is kept yet: it is booted first, and kept when it has settled");
   }
   require_space(store.root(), kRoom, "a settled guest");
   const auto entry = store.begin();
