@@ -13,17 +13,25 @@ dump=$dumps/before-migration.pgdump
 migrating=$dumps/migration-running
 # seconds that a new application has till it answers
 patience=300
-
-commit_of() { docker image inspect --format '{{index .Config.Labels "ecs.commit"}}' "$1" 2>/dev/null || true; }
+silent='Docker does not answer, so the application could not be looked at: journalctl -u docker'
 
 # name_of IMAGE: what tags call the application in it: its commit, or its id where it is not from git
 name_of() {
-  _commit=$(commit_of "$1")
-  echo "${_commit:-$(image_of "$1")}"
+  _name=$(commit_of "$1" && image_of "$1") || die "$silent"
+  printf '%s\n' "$_name" | sed -n '/./{p;q}'
 }
 
 # usable: whether the image `ecs` is the one that the database is for
-usable() { [ -n "$(image_of ecs)" ] && [ "$(name_of ecs)" = "$(tagged last_migration_ecs)" ]; }
+usable() {
+  _runs=$(name_of ecs) || exit 1
+  [ -n "$_runs" ] && [ "$_runs" = "$(tagged last_migration_ecs)" ]
+}
+
+# there IMAGE: whether there is one
+there() {
+  _id=$(image_of "$1") || die "$silent"
+  [ -n "$_id" ]
+}
 
 # fetch_source: /app/ecs becomes what the environment asks for; its commit on standard output
 fetch_source() {
@@ -87,7 +95,7 @@ gone_wrong() {
 go_back() {
   echo "going back to what ran before $(head -n 1 "$migrating")"
   restore_database "$dump" || die 'A migration failed, and its dump could not be read back: journalctl -u prepare-ecs'
-  [ -z "$(image_of ecs:last)" ] || docker tag ecs:last ecs
+  ! there ecs:last || docker tag ecs:last ecs
   _before=$(sed -n 2p "$migrating")
   if [ -n "$_before" ]; then tag last_migration_ecs "$_before"; else untag last_migration_ecs; fi
   sync
@@ -153,8 +161,11 @@ if [ -n "$ECS_GIT_SOURCE" ]; then
 else
   # by the list; an image that somebody put here by hand is as good where the appliance brings none
   image=$(sed -n 's/^ecs:latest //p' "$images_list" 2>/dev/null) || true
-  [ -n "$image" ] || [ -n "$(commit_of ecs)" ] || image=$(image_of ecs)
-  [ -n "$(image_of "$image")" ] || die 'No application is installed: there is no image of it, and the environment names no ecs.git.source.'
+  if [ -z "$image" ]; then
+    commit=$(commit_of ecs) || die "$silent"
+    [ -n "$commit" ] || image=$(image_of ecs) || die "$silent"
+  fi
+  there "$image" || die 'No application is installed: there is no image of it, and the environment names no ecs.git.source.'
   wanted=$image
 fi
 
@@ -163,7 +174,7 @@ if [ -z "$wanted" ]; then
 elif [ -z "$forced" ] && [ "$(tagged last_failed_ecs)" = "$wanted" ] && usable; then
   echo "$wanted failed before: going on with the one that is here; force.update.ecs tries it again" >&2
   [ -s "$run/failed-ecs" ] || echo 'failed before' >"$run/failed-ecs"
-elif [ -z "$forced" ] && [ "$(tagged last_migration_ecs)" = "$wanted" ] && [ -n "$(image_of "$image")" ]; then
+elif [ -z "$forced" ] && [ "$(tagged last_migration_ecs)" = "$wanted" ] && there "$image"; then
   rm -f "$run/failed-ecs"
   untag last_failed_ecs
   # it may have been loaded anew
