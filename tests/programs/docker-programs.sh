@@ -27,7 +27,7 @@ refused() { ! "$@"; }
 
 share=$work/share
 mkdir -p "$work"/{bin,run,var,docker/tags,docker/labels,docker/containers} "$work/etc/tags" "$share/images" "$work/dumps"
-for name in docker-links images-load prepare-ecs appliance-cleanup; do
+for name in docker-links images-load prepare-ecs appliance-cleanup appliance-containers; do
   sed -e "s|/usr/local/share/appliance|$share|g" "$scripts/$name.sh" >"$share/$name.sh"
 done
 sed -e "s|/usr/local/share/appliance|$share|g; s|=/run/appliance-|=$work/run/appliance-|; s|=/run/appliance|=$work/run|; s|=/run/|=$work/run/|" \
@@ -59,7 +59,7 @@ case "$1 $2" in
     id=sha256:$(printf '%s' "$name" | sha256sum | cut -d ' ' -f 1)
     echo "$id" >"tags/$name"; echo "$label" >"labels/$id"
     ;;
-  'ps '*) case $* in *oneoff*) cat oneoff 2>/dev/null || true ;; *) (cd containers && printf '%s\n' *) ;; esac ;;
+  'ps '*) case $* in *oneoff=False*) cat states ;; *oneoff*) cat oneoff 2>/dev/null || true ;; *) (cd containers && printf '%s\n' *) ;; esac ;;
   'inspect --format') case $3 in *Running*) echo 'true 0' ;; *Health*) echo healthy ;; esac ;;
   'inspect '*) shift; (cd containers && jq -s . "$@") ;;
   'rm '*) rm -f oneoff ;;
@@ -69,6 +69,7 @@ FAKE
 # what `docker compose run` starts; the last word is the role
 program docker-compose <<'FAKE'
 #!/bin/bash
+case $* in *'config --services') printf '%s\n' ecs.web redis; exit ;; esac
 echo "${*: -1} $ECS_IMAGE $ECS_SETTINGS" >>"$W/roles"
 [ ! -e "$W/fails-${*: -1}" ] || { echo leftover >"$W/docker/oneoff"; exit 1; }
 FAKE
@@ -211,4 +212,25 @@ check 'a third one takes its place' goes_on "$three"
 check 'cleaned up' sh "$share/appliance-cleanup.sh"
 check 'the one that runs and the one before are kept' test -e "$work/docker/tags/ecs:$three" -a -e "$work/docker/tags/ecs:$two"
 check 'the first is not' test ! -e "$work/docker/tags/ecs:$one"
+
+# ---- watching over containers
+
+sed -i 's/sleep 5/sleep 0.1/' "$share/appliance-containers.sh"
+states() { printf '%s\n' "$@" >"$work/docker/states.new" && mv "$work/docker/states.new" "$work/docker/states"; }
+states 'ecs.web running Up 1 minute (healthy)' 'redis running Up 1 minute'
+sh "$share/appliance-containers.sh" watch >"$work/watch" 2>&1 &
+watch=$!
+sleep 1
+check 'while all run it watches' kill -0 $watch
+states 'ecs.web running Up 1 minute (healthy)' 'redis exited Exited (137)'
+sleep 0.05
+states 'ecs.web running Up 1 minute (healthy)' 'redis running Up 1 second'
+sleep 1
+check 'one that comes back is no reason to end' kill -0 $watch
+states 'ecs.web running Up 1 minute (healthy)'
+status=0
+timeout 10 tail --pid=$watch -f /dev/null
+wait $watch || status=$?
+check 'one that was removed is' test $status = 1
+check 'and which it was is told' grep -qx 'A part of the application has ended: redis' "$work/run/reason.appliance"
 [ $failed = 0 ]
