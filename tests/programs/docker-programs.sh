@@ -208,6 +208,8 @@ check 'no container of it is left' test ! -e "$work/docker/oneoff"
 # ---- cleaning up
 
 three=$(commit three)
+# of a git whose power was cut
+touch "$work/app/.git/index.lock" "$work/app/.git/shallow.lock"
 check 'a third one takes its place' goes_on "$three"
 check 'cleaned up' sh "$share/appliance-cleanup.sh"
 check 'the one that runs and the one before are kept' test -e "$work/docker/tags/ecs:$three" -a -e "$work/docker/tags/ecs:$two"

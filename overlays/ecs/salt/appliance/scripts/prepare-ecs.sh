@@ -35,13 +35,16 @@ there() {
 
 # fetch_source: /app/ecs becomes what the environment asks for; its commit on standard output
 fetch_source() {
+  [ -z "$forced" ] || rm -rf "$source"
   [ -d "$source/.git" ] || git init -q "$source" >&2 || return 1
+  # of a git that was ended, or had its power cut: no other works here
+  find "$source/.git" -name '*.lock' -type f -delete
   # the newest of the branch; of a pinned commit nothing is asked when it is here
   if [ -z "$ECS_GIT_COMMITID" ] || ! git -C "$source" cat-file -e "$ECS_GIT_COMMITID^{commit}" 2>/dev/null; then
     git_fetch "$source" "$ECS_GIT_SOURCE" "+refs/heads/$ECS_GIT_BRANCH:refs/remotes/appliance/branch" || return 1
   fi
   git -C "$source" checkout -q --force --detach "${ECS_GIT_COMMITID:-refs/remotes/appliance/branch}" >&2 || return 1
-  git -C "$source" clean -qffdx >&2
+  git -C "$source" clean -qffdx >&2 || return 1
   git -C "$source" rev-parse HEAD
 }
 
