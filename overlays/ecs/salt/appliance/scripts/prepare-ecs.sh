@@ -48,10 +48,10 @@ fetch_source() {
   git -C "$source" rev-parse HEAD
 }
 
-# build COMMIT: the image ecs:COMMIT
+# build COMMIT: the image ecs:COMMIT; two hours at most, as nothing runs meanwhile
 build() {
   set -- "$1" ${forced:+--no-cache}
-  docker build --quiet ${2:+"$2"} --label "ecs.commit=$1" --tag "ecs:$1" "$source"
+  timeout --kill-after=30 7200 docker build --quiet ${2:+"$2"} --label "ecs.commit=$1" --tag "ecs:$1" "$source"
 }
 
 # run_image IMAGE ARGUMENT...: docker compose run, with the settings of the environment; nobody else gets to see them
