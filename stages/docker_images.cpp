@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -536,7 +537,7 @@ class Maker {
     tree.lay_files(built, one.to, folder);
   }
 
-  // Each file of others is as the lock says: the files it names, and no other jar.
+  // Each file of others is as the lock says: the files it names, and no other jar or war.
   void check_lock(const DockerImage::Maven& one, const fs::path& built) const {
     const std::string shown = (one.project / "image.lock").string();
     std::vector<Error> errors;
@@ -546,6 +547,7 @@ class Maker {
                            .hint("if it was meant to change, write its new digest"));
     };
     int number = 0;
+    std::set<std::string> named;
     for (const std::string& line : base::lines(host::read_file(work_.input(one.project / "image.lock")))) {
       ++number;
       const std::string_view text = base::trim(line);
@@ -557,12 +559,22 @@ class Maker {
         wrong(number, "expected \"SHA256  PATH\" of a file in the tree");
         continue;
       }
+      named.insert(path);
       const fs::path file = built / path;
       if (!fs::is_regular_file(fs::symlink_status(file)))
         wrong(number, fmt::format("the tree has no file '{}'", path));
       else if (const std::string is = base::sha256_file(file); is != sum)
         wrong(number, fmt::format("'{}' has the sha256 {}, not {}", path, is, sum));
     }
+    std::set<std::string> others;
+    for (const auto& entry : fs::recursive_directory_iterator(built)) {
+      const std::string kind = entry.path().extension().string();
+      const std::string path = entry.path().lexically_relative(built).string();
+      if ((kind == ".jar" || kind == ".war") && !entry.is_directory() && !named.contains(path))
+        others.insert(path);
+    }
+    for (const std::string& path : others)
+      wrong(std::max(number, 1), fmt::format("the tree has '{}', which is not listed", path));
     if (!errors.empty()) throw base::Errors(std::move(errors));
   }
 

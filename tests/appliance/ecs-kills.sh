@@ -76,5 +76,8 @@ green_within 240 'all is green'
 guest docker kill "$(container ecs.beat)" >/dev/null
 restarted() { [ "$(starts_of_unit)" != "$restarts" ] && all_healthy; }
 wait_for 240 'docker kill counts as stopped by hand: the life cycle brings all back' restarted
+restarts=$(starts_of_unit)
+guest docker rm --force "$(container memcached)" >/dev/null
+wait_for 240 'and one that was removed' restarted
 
 finish_checks

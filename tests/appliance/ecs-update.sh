@@ -90,7 +90,9 @@ running=$two
 echo '# a build that fails'
 write Dockerfile <<<$'FROM ecs-base\nRUN false'
 bad=$(commit build)
-guest appliance-start || true
+not_well() { ! update; }
+check 'build: the update does not call it well' not_well
+check 'build: and tells which part' guest grep -q 'failed:.* ecs' /app/etc/tags/last_failed_update
 failed "$bad" 'build'
 
 echo '# a migration that drops a column and fails then'

@@ -39,8 +39,10 @@ check 'the images are those of the list' all_there
 check 'the client certificate holds' front_says "$serial" certificate "${as[@]}"
 
 echo '# cleaned up: what the appliance brings stays, though another application runs'
+guest docker tag redis ecs
 guest systemctl start appliance-cleanup
 check 'the images are those of the list' all_there
+guest docker tag ecs:embedded ecs
 
 echo '# a damaged archive'
 check 'wiped' wipe

@@ -25,10 +25,10 @@ if [ -z "${DEMO_ECS_INSIDE-}" ]; then
     chmod -R a-w "$place/app"
     space=(unshare --user --map-current-user --keep-caps --net --mount --pid --fork --kill-child --mount-proc)
   fi
+  status=0
   # shellcheck disable=SC2016
   "${space[@]}" sh -c 'ip link set lo up; exec "$@"' sh "${become[@]}" \
-    env -i PATH="$PATH:/usr/sbin" LANG=C.UTF-8 HOME=/nonexistent TMPDIR=/tmp DEMO_ECS_INSIDE=1 bash "$place/demo-ecs.sh"
-  status=$?
+    env -i PATH="$PATH:/usr/sbin" LANG=C.UTF-8 HOME=/nonexistent TMPDIR=/tmp DEMO_ECS_INSIDE=1 bash "$place/demo-ecs.sh" || status=$?
   chmod -R u+w "$place"
   exit $status
 fi
@@ -124,6 +124,14 @@ first=$!
 both_migrate() { "$app/run" migrate >"$data/migrate2.log" 2>&1 && wait $first; }
 check 'two migrations at once do no harm' both_migrate
 check 'check is content' "$app/run" check
+broken() {
+  mkdir "$data/broken"
+  cp -r "$app/." "$data/broken/"
+  chmod -R u+w "$data/broken"
+  echo 'raise RuntimeError("of the test")' >>"$data/broken/mail/receive.py"
+  ! "$data/broken/run" check >"$data/check.log" 2>&1 && grep -q 'of the test' "$data/check.log"
+}
+check 'and not with a receiver that cannot begin, which web would not notice' broken
 started=$SECONDS
 start web APPLIANCE_PROXY_SECRET=$secret
 start beat

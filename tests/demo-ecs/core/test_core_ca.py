@@ -98,6 +98,18 @@ class Authority(SimpleTestCase):
         self.assertGreater(ca._number(after), ca._number(before))
         self.assertEqual([entry.serial_number for entry in after], [0x1234])
 
+    def test_an_authority_that_has_issued_is_not_made_anew(self):
+        self.assertEqual(self.command('client_certificate', 'Anna').returncode, 0)
+        key = (self.folder / 'ca.key.pem').read_bytes()
+        (self.folder / 'ca.cert.pem').unlink()
+        with self.assertRaises(ca.Trouble):
+            ca.make()
+        done = self.command('client_certificate', 'Bea')
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b'ca.cert.pem is missing', done.stderr)
+        self.assertEqual((self.folder / 'ca.key.pem').read_bytes(), key)
+        self.assertFalse((self.folder / 'ca.cert.pem').exists())
+
     def test_what_is_wrong_is_told(self):
         self.assertEqual(ca.state(), (False, 'ca.cert.pem is missing'))
         ca.make()

@@ -193,7 +193,7 @@ class Work(TestCase):
         with tempfile.TemporaryDirectory() as folder, override_settings(CACHE_FOLDER=Path(folder), CA_FOLDER=Path(folder)):
             signed = Path(folder) / 'signed'
             signed.mkdir()
-            for name, age in (('old.pdf', 7200), ('new.pdf', 0)):
+            for name, age in (('old.pdf', 7200), ('.half.pdf.x', 7200), ('new.pdf', 0)):
                 (signed / name).touch()
                 os.utime(signed / name, (parts.time.time() - age,) * 2)
             with self.assertLogs('core.tasks', 'ERROR'):  # there is no authority here, and the rest is done all the same

@@ -64,7 +64,7 @@ class Pdf(SimpleTestCase):
         original = pdf.sample()
         signed = stand_ins.sign(original, *self.pair)
         pdf.verify(signed, original)
-        # as Java writes it: of no definite length
+        # as some write it: of no definite length
         pdf.verify(stand_ins.sign(original, *self.pair, '-stream'), original)
         self.assertIn('no signature', self.trouble(original))
         self.assertIn('not cover', self.trouble(signed + b'more'))

@@ -8,7 +8,7 @@ from django.template.loader import render_to_string
 from django.test import TransactionTestCase, override_settings
 from django.utils import timezone
 
-from mail import part, receive, rules, send
+from mail import part, receive, room, rules, send
 from mail.models import Answered, Message, Pulse
 from mail_help import ME, WHO, Sink, free_port, letter
 
@@ -96,6 +96,48 @@ class Sending(TransactionTestCase):
         Answered.objects.update(at=timezone.now() - datetime.timedelta(hours=24, minutes=1))
         received(subject='Next day')
         self.assertEqual(Message.objects.filter(direction=Message.OUT).count(), 2)
+
+    def test_all_senders_together_get_so_many_answers_an_hour(self):
+        with override_settings(MAIL_ANSWERS=3):
+            for n in range(5):
+                receive.store(letter(sender=f'forged{n}@else.test'), f'forged{n}@else.test', [ME])
+            self.assertEqual(Message.objects.filter(direction=Message.OUT).count(), 3)
+            self.assertEqual(Message.objects.filter(verdict='too many answers in this hour').count(), 2)
+            # who got none may have one later
+            self.assertEqual(Answered.objects.count(), 3)
+            Message.objects.filter(direction=Message.OUT).update(made=timezone.now() - datetime.timedelta(minutes=61))
+            receive.store(letter(subject='Later', sender='forged4@else.test'), 'forged4@else.test', [ME])
+            self.assertEqual(Message.objects.filter(direction=Message.OUT).count(), 4)
+
+    def test_what_is_old_goes_and_what_is_to_be_sent_does_not(self):
+        old = received(subject='Old')
+        received(subject='New', envelope='bea@else.test')
+        waits = send.originate(WHO, 'Waits', 'Text', old)
+        answered = Message.objects.get(answers=old, sender='')
+        Message.objects.filter(pk=answered.pk).update(state=Message.SENT)
+        past = timezone.now() - datetime.timedelta(days=31)
+        Message.objects.filter(pk__in=[old.pk, waits.pk, answered.pk]).update(made=past)
+        Answered.objects.filter(sender=WHO).update(at=past)
+        room.clear()
+        self.assertEqual(set(Message.objects.values_list('subject', flat=True)), {'New', 'Auto: New', 'Waits'})
+        self.assertIsNone(Message.objects.get(pk=waits.pk).answers)
+        self.assertEqual(list(Answered.objects.values_list('sender', flat=True)), ['bea@else.test'])
+
+    def test_all_mails_together_have_a_room(self):
+        now = [0.0]
+        place = room.Room(lambda: now[0])
+        with override_settings(MAIL_ROOM=10 * room.ROW):
+            self.assertEqual([place.take(room.ROW) for _ in range(6)], [True] * 5 + [False])
+            self.assertTrue(place.take(0) is False)
+            # it looks again: nothing was stored after all
+            now[0] += room.LOOK + 1
+            self.assertTrue(place.take(room.ROW))
+            receive._beat()
+            self.assertTrue(part.mail_in()[0])
+            for n in range(9):
+                send.originate(WHO, f'No. {n}', 'Text')
+            self.assertGreater(room.used(), 9 * room.ROW)
+            self.assertEqual(part.mail_in(), (False, 'mails have nearly all of their room: new ones are about to be refused'))
 
     def _race(self, work, count=6):
         """The work in so many threads that start together, each with its own connection."""

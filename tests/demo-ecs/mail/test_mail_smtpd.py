@@ -90,6 +90,15 @@ class Receiving(TransactionTestCase):
         self.assertEqual(deliver(running.port, letter(body='x' * 5000 + '\r\n' + 'y' * 60_000 + '\r\n'))[0], 250)
         wait_for(lambda: running.receiver.held == 0)
 
+    def test_without_room_the_sender_keeps_the_mail(self):
+        running = self.serve(background=False)
+        self.addCleanup(setattr, receive, 'left', receive.left)
+        receive.left = receive.room.Room()
+        with override_settings(MAIL_ROOM=20_000):
+            self.assertEqual(deliver(running.port, letter())[0], 250)
+            self.assertEqual(deliver(running.port, letter(body='x' * 70 + '\r\n' * 5000))[0], 452)
+        self.assertEqual(incoming().count(), 1)
+
     def test_a_mail_that_is_written_in_pieces_is_whole(self):
         running = self.serve(background=False)
         old, receive.PIECE = receive.PIECE, 1000

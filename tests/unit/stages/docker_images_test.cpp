@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
@@ -28,8 +29,12 @@ class DockerImagesTest : public testing::Test {
     host::Member file;
     file.path = "etc/x";
     file.content = "x";
+    host::Member etc;
+    etc.path = "etc";
+    etc.kind = 'd';
+    etc.mode = 0755;
     const fs::path tar = folder.path() / "layer.tar";
-    host::write_archive(tar, host::Format::tar, {file});
+    host::write_archive(tar, host::Format::tar, {etc, file});
     image.layers = {{base::sha256_file(tar), tar}};
     image.config = target::image_config("{}", {image.layers[0].diff_id}, {"x"});
     target::write_docker_archive(folder.path() / "a.tar", {{"any:1", image}});
@@ -142,6 +147,33 @@ TEST_F(DockerImagesTest, TheKeyHoldsProjectsFilesAndTheProgramsThatAreAskedFor) 
   write("conf", "2");
   EXPECT_NE(key(), before);
   EXPECT_EQ(stage()->asked_tools(), (std::vector<std::string_view>{"mmdebstrap", "mvn"}));
+}
+
+TEST_F(DockerImagesTest, AJarThatTheLockDoesNotNameIsRefused) {
+  if (::geteuid() != 0) GTEST_SKIP() << "skip: only root composes an image";
+  fs::create_directories(folder.path() / "project");
+  write("project/pom.xml", "<x/>");
+  const std::string x = base::sha256("x") + "  lib/x.jar\n";
+  write("project/image.lock", x);
+  write("b.yml", "name: b\non: a\nmaven: [{project: project, tree: target/image, to: /}]\n");
+  work.as_root();
+  work.world.on({"mvn"}, [](const host::Command& command) {
+    const fs::path tree = fs::path(command.argv.at(4)).parent_path() / "target/image/lib";
+    fs::create_directories(tree);
+    for (const char* name : {"x.jar", "y.jar", "x.class"}) host::write_file(tree / name, "x");
+    return fakes::printed("");
+  });
+  const auto refused = [&] {
+    return error_of([&] { stage("{images: [a.yml, b.yml], archive: false}")->run(work); });
+  };
+  const std::string error = refused();
+  EXPECT_NE(error.find("image.lock:1:1: the tree has 'lib/y.jar', which is not listed"), std::string::npos)
+      << error;
+  EXPECT_EQ(error.find("x.jar"), std::string::npos);
+  write("project/image.lock", x + base::sha256("x") + "  lib/y.jar\n");
+  // Named it is taken, and what follows ends without a real root.
+  work.world.on({"tar", "--create"}, fakes::failed(2, "no layer"));
+  EXPECT_EQ(refused().find("not listed"), std::string::npos);
 }
 
 TEST_F(DockerImagesTest, APrivateKeyInTheFilesIsRefused) {

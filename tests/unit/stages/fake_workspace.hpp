@@ -270,6 +270,11 @@ class FakeWorkspace : public stage::Workspace {
  public:
   explicit FakeWorkspace(bool native = true) : fake_system(!native), fake_guest(true), host_(world.host()) {}
 
+  void as_root() {
+    world.root = true;
+    host_ = world.host();
+  }
+
   const host::Host& host() const override { return host_; }
   stage::Observer& observer() override { return seen; }
   std::filesystem::path input(const std::filesystem::path& path) override { return path; }

@@ -55,6 +55,9 @@ def make():
     """Makes the authority where there is none, and the list where there is none or it is near its end."""
     with alone():
         if not place('ca.cert.pem').exists():
+            # another one would take the key of the first, and nobody's certificate would open anything
+            if place('issued.txt').exists():
+                raise Trouble('ca.cert.pem is missing: bring it back from a backup')
             _make_authority()
         _renew()
 

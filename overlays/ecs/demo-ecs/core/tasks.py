@@ -6,6 +6,7 @@ import time
 from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
+from mail import room
 
 from . import ca, pdf, vault
 from .models import Check, Job, Tick
@@ -58,6 +59,8 @@ def hourly():
     day = timezone.now() - timezone.timedelta(days=1)
     Tick.objects.filter(at__lt=day).delete()
     Job.objects.filter(queued__lt=day - timezone.timedelta(days=30)).delete()
-    for file in settings.CACHE_FOLDER.glob('signed/*.pdf'):
+    # those too that were left half written
+    for file in settings.CACHE_FOLDER.glob('signed/*'):
         if file.stat().st_mtime < time.time() - 3600:
             file.unlink(missing_ok=True)
+    room.clear()

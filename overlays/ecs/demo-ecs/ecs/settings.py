@@ -56,7 +56,10 @@ USERSWITCHER_ENABLED = env('ECS_USERSWITCHER_ENABLED') == 'true'
 
 SMTP_HOST, SMTP_PORT = address(env('SMTP_URL') or 'smtp://172.17.0.1:25', 25)
 MAIL_SIZE_LIMIT = 10 * 1024 * 1024  # a mail is held several times while it is stored, and the container has 256 MiB
-MAIL_RATE = 300
+MAIL_RATE = 300  # a minute, of all senders
+MAIL_ANSWERS = 200  # an hour, to all senders: whoever forges one has us write to a stranger
+MAIL_DAYS = 30
+MAIL_ROOM = 1024 * 1024 * 1024  # of all mails; more is refused for now, and the senders keep it
 
 DATABASES = {'default': database(env('DATABASE_URL') or 'postgresql:///ecs')}
 DEFAULT_AUTO_FIELD = 'django.db.models.BigAutoField'

@@ -5,7 +5,8 @@ says 250 only when the mail is a row in PostgreSQL; a mail that is delivered aga
 and the sender keeps the mail.
 rules.py: pure functions; whether a received mail may be answered at all, and how headers are read and written safely.
 send.py: writes mail as rows first, then hands it to postfix. An answer is `Auto-Submitted: auto-replied` with an empty envelope
-sender, at most one a sender in 24 hours, so two such applications can never keep each other busy. Other mail is
-`auto-generated`; what answers a mail carries In-Reply-To and References.
+sender, at most one a sender in 24 hours, so two such applications can never keep each other busy, and MAIL_ANSWERS an hour to all.
+Other mail is `auto-generated`; what answers a mail carries In-Reply-To and References.
+room.py: how much mail is kept, and for how long.
 part.py: what the status page says of incoming and outgoing mail, and the latest messages for verified users.
 """

@@ -5,6 +5,7 @@ import smtplib
 from django.conf import settings
 from django.utils import timezone
 
+from mail import room
 from mail.models import Message, Pulse
 
 PULSE_AGE = datetime.timedelta(seconds=75)
@@ -23,6 +24,8 @@ def mail_in():
     age = timezone.now() - pulse.at
     if age > PULSE_AGE:
         return False, f'the receiver has not answered for {int(age.total_seconds())} s'
+    if room.used() > settings.MAIL_ROOM * 0.9:
+        return False, 'mails have nearly all of their room: new ones are about to be refused'
     count = received_count()
     return True, f'the receiver answers, {count} mail{"" if count == 1 else "s"} received'
 
@@ -52,5 +55,5 @@ def state():
 
 def latest(count=20):
     """Context for mail/messages.html. For verified users only: it shows who writes what."""
-    # raw may be 25 MiB each
+    # raw may be 10 MiB each
     return {'mail_messages': list(Message.objects.defer('raw', 'text').select_related(None)[:count])}

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, transaction
 from django.utils import timezone
 
-from mail import rules, send
+from mail import room, rules, send
 from mail.models import Message, Pulse
 
 log = logging.getLogger(__name__)
@@ -36,10 +36,19 @@ class Later(Exception):
     """The database cannot take the mail now."""
 
 
+class NoRoom(Exception):
+    """All mails together have as much as they may."""
+
+
+left = room.Room()
+
+
 def store(raw, sender, recipients):
     """Make the mail a row, with the answer it gets. True when it was new, False when it had been taken before.
 
     The answer is written in the same transaction and sent later: a mail is never answered that was not kept."""
+    if not left.take(len(raw)):
+        raise NoRoom
     key = rules.delivery_key(raw)
     mail = rules.parse(raw)
     with transaction.atomic():
@@ -49,7 +58,7 @@ def store(raw, sender, recipients):
             thread=' '.join(rules.references(mail)), sender=sender, recipients=recipients,
             subject=rules.subject(mail), text=rules.body(mail), raw=raw[:PIECE], size=len(raw)))
         if new:
-            # the driver needs ten times what it writes at once, and the container has 384 MiB
+            # the driver needs ten times what it writes at once, and the container has 256 MiB
             with connection.cursor() as cursor:
                 for at in range(PIECE, len(raw), PIECE):
                     cursor.execute('UPDATE mail_message SET raw = raw || %s WHERE id = %s', [raw[at:at + PIECE], message.pk])
@@ -326,6 +335,9 @@ class Receiver:
         except (Later, asyncio.TimeoutError) as error:
             log.warning('mail not taken: %s', error or type(error).__name__)
             return '451 4.3.0 Cannot store mail now, try again later'
+        except NoRoom:
+            log.warning('mail not taken: no room for more')
+            return '452 4.3.1 No room for more mail, try again later'
         self.wake.set()
         return '250 2.6.0 Taken' if new else '250 2.6.0 Taken before'
 

@@ -129,7 +129,7 @@ def delivery_key(raw):
     if own:
         for piece in (own, header(mail, 'From')):
             digest.update(piece.encode('utf-8', 'replace') + b'\0')
-        digest.update(memoryview(raw)[end:])                # not a copy: it may be 25 MiB
+        digest.update(memoryview(raw)[end:])                # not a copy: it may be 10 MiB
     else:
         digest.update(b'\0')
         digest.update(raw)

@@ -107,6 +107,9 @@ def prepare_answer(message, mail=None):
     verdict = rules.why_no_answer(mail, message.sender, message.recipients, settings.DOMAIN)
     answer_row = None
     with transaction.atomic():
+        if not verdict and Message.objects.filter(
+                direction=Message.OUT, sender='', made__gt=timezone.now() - datetime.timedelta(hours=1)).count() >= settings.MAIL_ANSWERS:
+            verdict = 'too many answers in this hour'
         if not verdict and not take_turn(message.sender):
             verdict = 'had an answer in the last 24 hours'
         if not verdict:

@@ -7,14 +7,15 @@ set -eu
 
 docker container prune --force
 docker volume prune --force
-kept="$(image_of ecs) $(image_of ecs:last)"
+runs=$(image_of ecs)
+before=$(image_of ecs:last)
 docker image ls --no-trunc --format '{{.Repository}}:{{.Tag}} {{.ID}}' ecs | while read -r name id; do
   case $name in
     # a commit's
     ecs:????????????????????????????????????????) ;;
     *) continue ;;
   esac
-  case " $kept " in
+  case " $runs $before " in
     *" $id "*) ;;
     *) docker image rm "$name" || echo "$name could not be removed" >&2 ;;
   esac

@@ -26,6 +26,7 @@ well() {
 
 watch() {
   away=0 before=
+  services=$(compose config --services)
   while sleep 5; do
     if ! now=$(states 2>/dev/null); then
       away=$((away + 1))
@@ -34,10 +35,13 @@ watch() {
     fi
     away=0
     ended=$(printf '%s\n' "$now" | awk '$2 == "exited" || $2 == "dead" {printf " %s", $1}')
+    # one that somebody has removed
+    for service in $services; do
+      printf '%s\n' "$now" | grep -q "^$service " || ended="$ended $service"
+    done
     # one that is being restarted, after a renewal of the certificate or by its own policy, is seen as ended once
     [ -z "$ended" ] || [ "$ended" != "$before" ] || die "A part of the application has ended:$ended"
     before=$ended
-    [ -n "$now" ] || die 'The application has no containers any more.'
   done
 }
 

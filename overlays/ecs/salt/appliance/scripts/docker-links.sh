@@ -5,12 +5,15 @@
 # usage: docker-links.sh [follow]    follow: whenever a container starts or ends, until dockerd ends
 set -eu
 
-# the rules that there should be, as iptables prints them: two a port, there and back
+# the rules that there should be, as iptables prints them: two a port, there and back. An engine that does not answer says nothing
+# about them, which is not the same as none.
 # shellcheck disable=SC2086 # words
 wanted() {
-  ids=$(docker ps --quiet)
+  ids=$(docker ps --quiet) || return 1
   [ -n "$ids" ] || return 0
-  docker inspect $ids | jq --raw-output '
+  # one that has ended since is missing, and no reason to fail
+  containers=$(docker inspect $ids 2>/dev/null) || docker version >/dev/null || return 1
+  printf '%s\n' "$containers" | jq --raw-output '
     (map({(.Name): .}) | add) as $named | .[]
     | .NetworkSettings.IPAddress as $asks
     | .HostConfig.Links // [] | map(split(":")[0]) | unique[]
@@ -23,15 +26,18 @@ wanted() {
 }
 
 # those that there are: nothing but links leads from docker0 to docker0
-present() { iptables -w -S DOCKER | sed -n 's/^-A DOCKER \(-s .* -i docker0 -o docker0 .*\)$/\1/p'; }
+present() {
+  rules=$(iptables -w -S DOCKER) || return 1
+  printf '%s\n' "$rules" | sed -n 's/^-A DOCKER \(-s .* -i docker0 -o docker0 .*\)$/\1/p'
+}
 
 # shellcheck disable=SC2086 # words
 put_right() {
-  should=$(wanted)
-  is=$(present)
+  should=$(wanted) || return 1
+  is=$(present) || return 1
   printf '%s\n' "$should" | while IFS= read -r rule; do
-    [ -z "$rule" ] || printf '%s\n' "$is" | grep -Fqxe "$rule" || iptables -w -A DOCKER $rule
-  done
+    [ -z "$rule" ] || printf '%s\n' "$is" | grep -Fqxe "$rule" || iptables -w -A DOCKER $rule || return 1
+  done || return 1
   printf '%s\n' "$is" | while IFS= read -r rule; do
     # dockerd may have been quicker
     [ -z "$rule" ] || printf '%s\n' "$should" | grep -Fqxe "$rule" || iptables -w -D DOCKER $rule 2>/dev/null || true
@@ -44,8 +50,8 @@ case ${1-} in
     # a look of its own first, when events are heard already
     { echo start; exec docker events --filter type=container --filter event=start --filter event=die --format '{{.Status}}'; } |
       while read -r _; do
-        # a container that ended between two looks is no reason to end
-        put_right || echo 'the ways of links could not be looked at' >&2
+        # a look that failed changes nothing, and is no reason to end
+        put_right || { sleep 1; put_right; } || echo 'the ways of links could not be looked at' >&2
       done
     ;;
   *)

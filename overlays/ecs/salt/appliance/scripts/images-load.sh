@@ -11,18 +11,20 @@ archive=$images/images.tar.zst
 
 # missing: names of the list whose image is not in the store
 missing() {
-  local name id
+  local name id found
   while read -r name id; do
-    [ "$(image_of "$id")" = "$id" ] || printf ' %s' "$name"
+    found=$(image_of "$id") || return 1
+    [ "$found" = "$id" ] || printf ' %s' "$name"
   done <"$images_list"
 }
 
 damaged=$(grep -vE '^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9._-]+ sha256:[0-9a-f]{64}$' "$images_list" || true)
 [ -z "$damaged" ] || die "The list of the appliance's images is damaged: $images_list"
 
+silent='Docker does not answer, so the images of the application could not be looked at: journalctl -u docker'
 # the archive has an `ecs` of its own
-before=$(image_of ecs)
-names=$(missing)
+before=$(image_of ecs) || die "$silent"
+names=$(missing) || die "$silent"
 if [ -n "$names" ]; then
   progress 'Loading the images of the application.'
   [ -s "$archive" ] ||
@@ -31,7 +33,7 @@ if [ -n "$names" ]; then
     printf '%s\n' "$said" >&2
     die "The archive of the appliance's images cannot be loaded, it is damaged or there is no room: $archive"
   fi
-  names=$(missing)
+  names=$(missing) || die "$silent"
   [ -z "$names" ] || die "The archive of the appliance's images lacks some that its list names:$names"
   echo 'the images were loaded from the archive'
 fi
@@ -39,9 +41,11 @@ fi
 while read -r name id; do
   # its other name keeps it from being cleaned away while another application runs
   [ "$name" != ecs:latest ] || name=$embedded_image
-  [ "$(image_of "$name")" = "$id" ] || docker tag "$id" "$name"
+  found=$(image_of "$name") || die "$silent"
+  [ "$found" = "$id" ] || docker tag "$id" "$name"
 done <"$images_list"
 
-if [ "$(image_of ecs)" != "$before" ]; then
+found=$(image_of ecs) || die "$silent"
+if [ "$found" != "$before" ]; then
   if [ -n "$before" ]; then docker tag "$before" ecs; else docker image rm --no-prune ecs; fi
 fi

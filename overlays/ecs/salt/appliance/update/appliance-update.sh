@@ -129,6 +129,7 @@ main() {
     systemctl daemon-reload
     systemctl restart appliance.service || failed_part restart 'the appliance did not start'
     rm -f "$updating_flag"
+    [ ! -e "$etc/tags/last_failed_ecs" ] || failed_part ecs 'the new application failed: the one before goes on'
   fi
   finish
 }

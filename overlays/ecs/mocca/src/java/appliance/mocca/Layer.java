@@ -11,10 +11,10 @@ import javax.servlet.http.HttpServletResponse;
 import javax.servlet.http.Part;
 
 /**
- * POST /bkuonline/http-security-layer-request: a command as parameter XMLRequest of a form of either kind, or as the body itself. Always
+ * POST /bkuonline/http-security-layer-request, or /bkuonline/ itself: a command as parameter XMLRequest of a form of either kind, or as the body itself. Always
  * answered with an ErrorResponse, but for a body over 1 MB (413).
  */
-public final class Layer extends HttpServlet {
+public class Layer extends HttpServlet {
   private static final long serialVersionUID = 1;
   private static final int MOST_BYTES = 1 << 20;
   private static final String FIELD = "XMLRequest";

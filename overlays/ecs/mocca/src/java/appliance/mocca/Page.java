@@ -3,12 +3,11 @@ package appliance.mocca;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
-import javax.servlet.http.HttpServlet;
 import javax.servlet.http.HttpServletRequest;
 import javax.servlet.http.HttpServletResponse;
 
-/** GET /bkuonline/: says what this is. */
-public final class Page extends HttpServlet {
+/** GET /bkuonline/: says what this is. A command is taken here as well. */
+public final class Page extends Layer {
   private static final long serialVersionUID = 1;
 
   @Override

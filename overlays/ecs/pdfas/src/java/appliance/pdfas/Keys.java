@@ -1,7 +1,7 @@
 package appliance.pdfas;
 
+import java.io.ByteArrayInputStream;
 import java.io.IOException;
-import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
@@ -22,28 +22,36 @@ import java.util.Base64;
 final class Keys {
   private static final Path FOLDER = Path.of(System.getenv().getOrDefault("PDFAS_KEYS", "/app/pdfas"));
   private static final int SHORTEST_SECRET = 32;
+  // the last that were proven, and of what files: everybody may ask for the page, and a proof is a signature
+  private static volatile Keys proven;
 
   final PrivateKey key;
   final X509Certificate certificate;
+  private final byte[] source;
 
-  private Keys(PrivateKey key, X509Certificate certificate) {
+  private Keys(PrivateKey key, X509Certificate certificate, byte[] source) {
     this.key = key;
     this.certificate = certificate;
+    this.source = source;
   }
 
   /** Key and certificate, proven to belong together today. Throws Refused with 503 otherwise. */
   static Keys load() throws Refused {
     try {
-      X509Certificate certificate;
-      try (InputStream in = Files.newInputStream(FOLDER.resolve("cert.pem"))) {
-        certificate = (X509Certificate) CertificateFactory.getInstance("X.509").generateCertificate(in);
-      }
+      byte[] shown = Files.readAllBytes(FOLDER.resolve("cert.pem"));
+      X509Certificate certificate = (X509Certificate) CertificateFactory.getInstance("X.509").generateCertificate(new ByteArrayInputStream(shown));
       certificate.checkValidity();
       String pem = Files.readString(FOLDER.resolve("key.pem"), StandardCharsets.US_ASCII);
+      byte[] source = sha256((new String(shown, StandardCharsets.ISO_8859_1) + pem).getBytes(StandardCharsets.ISO_8859_1));
+      Keys last = proven;
+      if (last != null && MessageDigest.isEqual(last.source, source)) {
+        return last;
+      }
       byte[] der = Base64.getMimeDecoder().decode(pem.replaceAll("-----[A-Z ]+-----", ""));
       String kind = certificate.getPublicKey().getAlgorithm();
-      Keys keys = new Keys(KeyFactory.getInstance(kind).generatePrivate(new PKCS8EncodedKeySpec(der)), certificate);
+      Keys keys = new Keys(KeyFactory.getInstance(kind).generatePrivate(new PKCS8EncodedKeySpec(der)), certificate, source);
       keys.prove();
+      proven = keys;
       return keys;
     } catch (NoSuchFileException e) {
       throw new Refused(503, "There is no signing key.");

@@ -35,6 +35,7 @@ import org.apache.pdfbox.pdmodel.interactive.annotation.PDAppearanceStream;
 import org.apache.pdfbox.pdmodel.interactive.digitalsignature.ExternalSigningSupport;
 import org.apache.pdfbox.pdmodel.interactive.digitalsignature.PDSignature;
 import org.apache.pdfbox.pdmodel.interactive.form.PDSignatureField;
+import org.bouncycastle.asn1.ASN1Encoding;
 import org.bouncycastle.asn1.ASN1ObjectIdentifier;
 import org.bouncycastle.asn1.cms.Attribute;
 import org.bouncycastle.asn1.cms.AttributeTable;
@@ -203,7 +204,8 @@ final class Signer {
       CMSSignedDataGenerator generator = new CMSSignedDataGenerator();
       generator.addSignerInfoGenerator(signer.build(new JcaContentSignerBuilder(keys.algorithm()).build(keys.key), keys.certificate));
       generator.addCertificates(new JcaCertStore(Collections.singletonList(keys.certificate)));
-      return generator.generate(new Streamed(content), false).getEncoded();
+      // as ISO 32000 wants it; of itself it would be BER, of no definite length
+      return generator.generate(new Streamed(content), false).getEncoded(ASN1Encoding.DER);
     } catch (GeneralSecurityException | OperatorCreationException | CMSException e) {
       LOG.log(Level.SEVERE, "no signature can be made: {0}", e.toString());
       throw new Refused(500, "No signature could be made; the log says why.");
