@@ -123,6 +123,13 @@ bad=$(commit start)
 guest appliance-start || true
 failed "$bad" 'start'
 
+echo '# one whose worker does not'
+back_to "$two"
+guest sed -i 's/^  worker)$/  worker) sleep 5; exit 1/' $place/repository/run
+bad=$(commit worker)
+guest appliance-start || true
+failed "$bad" 'worker'
+
 echo '# and back'
 back_to "$two"
 check 'the appliance starts' guest appliance-start

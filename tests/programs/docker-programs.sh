@@ -60,7 +60,7 @@ case "$1 $2" in
     echo "$id" >"tags/$name"; echo "$label" >"labels/$id"
     ;;
   'ps '*) case $* in *oneoff=False*) cat states ;; *oneoff*) cat oneoff 2>/dev/null || true ;; *) (cd containers && printf '%s\n' *) ;; esac ;;
-  'inspect --format') case $3 in *Running*) echo 'true 0' ;; *Health*) echo healthy ;; esac ;;
+  'inspect --format') case $3 in *Running*) if [ -e "$W/ends-${*: -1}" ]; then echo 'false 0'; else echo 'true 0'; fi ;; *Health*) echo healthy ;; esac ;;
   'inspect '*) shift; (cd containers && jq -s . "$@") ;;
   'rm '*) rm -f oneoff ;;
   'load '*) cat >/dev/null; [ ! -e load-fails ] || exit 1; cp loads/* tags/ ;;
@@ -189,7 +189,12 @@ rm "$work/etc/tags/last_failed_ecs"
 check 'a check that fails: the one before goes on' goes_on "$one"
 check 'it was tried before' grep -q '^web ' "$work/roles"
 check 'and its database is back' restored
-rm "$work/fails-check" "$work/etc/tags/last_failed_ecs" "$work/run/failed-ecs"
+rm "$work/fails-check"
+touch "$work/ends-appliance-trial-worker"
+rm "$work/etc/tags/last_failed_ecs"
+check 'a worker that ends: the one before goes on' goes_on "$one"
+check 'and its database is back' restored
+rm "$work/ends-appliance-trial-worker" "$work/etc/tags/last_failed_ecs" "$work/run/failed-ecs"
 mv "$work/repository" "$work/away"
 check 'a repository that is away: the one before goes on' goes_on "$one"
 check 'and that is told' grep -q 'could not be fetched' "$work/notice.ecs"

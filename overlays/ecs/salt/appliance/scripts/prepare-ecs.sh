@@ -69,30 +69,43 @@ in_image() {
   run_image "$1" --rm -T ecs.web "$2"
 }
 
-# answers: whether the trial does; by the image's own health check, or by what comes from its port
+trial=appliance-trial
+roles='web worker beat smtpd'
+
+# answers: whether the trial's web role does; by the image's own health check, or by what comes from its port
 answers() {
-  case $(docker inspect --format '{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}' "$trial") in
+  case $(docker inspect --format '{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}}' "$trial-web") in
     healthy) ;;
-    none) curl -s -o /dev/null --max-time 5 "http://$(docker inspect --format '{{.NetworkSettings.IPAddress}}' "$trial"):5000/" ;;
+    none) curl -s -o /dev/null --max-time 5 "http://$(docker inspect --format '{{.NetworkSettings.IPAddress}}' "$trial-web"):5000/" ;;
     *) return 1 ;;
   esac
 }
 
-# starts IMAGE: its web role does, on the migrated database and beside the appliance: no port leads to it, and no queue is there
-trial=appliance-trial
+# all_run: each role of the trial does, and never had to be started again
+all_run() {
+  for _role in $roles; do
+    [ "$(docker inspect --format '{{.State.Running}} {{.RestartCount}}' "$trial-$_role" 2>/dev/null)" = 'true 0' ] || return 1
+  done
+}
+
+# starts IMAGE: its roles do, on the migrated database and beside the appliance: no port leads to them, and no queue is there. When
+# the web role answers, the others have had as long to fail.
 starts() {
-  limit=$patience
-  run_image "$1" --detach --name "$trial" ecs.web web >/dev/null || return 1
-  _end=$(($(date +%s) + patience)) _result=1
-  while [ "$(docker inspect --format '{{.State.Running}} {{.RestartCount}}' "$trial" 2>/dev/null)" = 'true 0' ] && [ "$(date +%s)" -lt $_end ]; do
-    if answers; then
-      _result=0
-      break
-    fi
+  limit=$patience _result=0
+  for _role in $roles; do
+    run_image "$1" --detach --name "$trial-$_role" "ecs.$_role" "$_role" >/dev/null || _result=1
+  done
+  _end=$(($(date +%s) + patience))
+  while [ $_result = 0 ]; do
+    all_run || _result=1
+    if answers; then break; fi
+    [ "$(date +%s)" -lt $_end ] || _result=1
     sleep 1
   done
-  [ $_result = 0 ] || docker logs --tail 30 "$trial" >&2 || true
-  docker rm --force "$trial" >/dev/null || true
+  for _role in $roles; do
+    [ $_result = 0 ] || docker logs --tail 30 "$trial-$_role" >&2 || true
+    docker rm --force "$trial-$_role" >/dev/null || true
+  done
   [ $_result = 0 ] && in_image "$1" check $patience
 }
 
