@@ -77,7 +77,8 @@ at `to:`; its `image.lock` has the sha256 of each file of others in it), `fetch`
 0644 or 0755), `run` (commands as root without a network), `remove`. `config` has `user`, `entrypoint`, `command`, `env`,
 `workdir`, `expose`, `volumes`, `stop_signal` and `healthcheck`. The same input gives the same image id.
 
-The store keeps what was made for a definition: when one of many is changed, that one and those on it are made again.
+The store keeps what was made for a definition: when one of many is changed, that one and those on it are made again. What
+a mirror gave for one is too old after the profile's `fresh`, and whenever the step is forced by `--from`.
 
 The engine is the image's own, with the storage it is configured for in /etc/docker/daemon.json. It runs natively where kiln
 may use namespaces and loop devices, else in a booted guest; the ids are the same. No engine is needed on this machine.
