@@ -176,7 +176,8 @@ struct Made {
   std::int64_t when = 0;                      // and when; 0: it asked no mirror
 };
 
-// In a folder of the store, which drops what was used longest ago: "<key>.json" and "<sha256>.tar" of layers.
+// In a folder of the store, which drops what was used longest ago: "<sha256>.tar" of layers, and "<key>.json"
+// with a first line that is the sha256 of the rest.
 class Kept {
  public:
   explicit Kept(fs::path folder) : folder_(std::move(folder)) {}
@@ -186,7 +187,14 @@ class Kept {
     const fs::path file = folder_ / (key + ".json");
     std::error_code none;
     if (!fs::is_regular_file(file, none)) return std::nullopt;
-    const json text = json::parse(host::read_file(file), nullptr, false);
+    const std::string stored = host::read_file(file);
+    const std::size_t line = std::min(stored.find('\n'), stored.size());
+    const std::string rest = stored.substr(std::min(line + 1, stored.size()));
+    if (stored.substr(0, line) != base::sha256(rest)) {
+      fs::remove(file);
+      return std::nullopt;
+    }
+    const json text = json::parse(rest, nullptr, false);
     try {
       Made made;
       made.files.config = text.at("config").get<std::string>();
@@ -228,7 +236,8 @@ class Kept {
                        {"served", made.served},
                        {"when", made.when},
                        {"layers", layers}};
-    host::write_file(folder_ / (key + ".json"), text.dump(), 0600);
+    const std::string dump = text.dump();
+    host::write_file(folder_ / (key + ".json"), base::sha256(dump) + "\n" + dump, 0600);
   }
 
  private:
