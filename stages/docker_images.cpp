@@ -677,7 +677,8 @@ class Maker {
     run(image, std::move(out));
     made.files = target::read_image(folder / "layout", "", folder / "read", "what buildah made");
     made.files.config = without_names(made.files);
-    // What it installed is as old as today.
+    // Nobody says what it fetched; that it may have makes the layer age.
+    made.resolved = {"dockerfile " + image.name};
     made.when = work_.host().now();
     return made;
   }
