@@ -146,30 +146,38 @@ std::vector<std::string_view> tools_of(const DockerImage& image) {
 }
 
 // A project's own files: what an earlier build of it left is none.
-std::vector<fs::path> project_files(const fs::path& project) {
-  std::vector<fs::path> result;
-  for (const auto& entry : fs::directory_iterator(project))
-    if (entry.path().filename() != "target" && !entry.path().filename().string().starts_with("."))
-      result.push_back(entry.path());
-  std::sort(result.begin(), result.end());
-  return result;
+std::vector<host::TreeNode> project_nodes(const fs::path& project) {
+  std::vector<host::TreeNode> nodes = host::walk(project);
+  std::erase_if(nodes, [](const host::TreeNode& node) {
+    return node.path.starts_with('.') || node.path == "target" || node.path.starts_with("target/");
+  });
+  return nodes;
 }
 
 // Every local path that an image is made of, but an archive that is a file, which its digest pins.
-std::vector<fs::path> inputs_of(const DockerImage& image) {
-  std::vector<fs::path> result;
+std::vector<Input> inputs_of(const DockerImage& image) {
+  std::vector<Input> result;
+struct Input {
+  fs::path path;
+  bool project = false;  // Maven's
+};
+
   if (image.source == DockerImage::Source::dockerfile ||
       (image.source == DockerImage::Source::archive && fs::is_directory(image.local)))
-    result.push_back(image.local);
-  for (const DockerImage::Maven& one : image.maven)
-    for (const fs::path& file : project_files(one.project)) result.push_back(file);
-  for (const DockerImage::Files& one : image.files) result.push_back(one.from);
+    result.push_back({image.local});
+  for (const DockerImage::Maven& one : image.maven) result.push_back({one.project, true});
+  for (const DockerImage::Files& one : image.files) result.push_back({one.from});
   return result;
 }
 
 // ---- images that were made before
 
 struct Made {
+// What is in an input, which lies at `path` now.
+std::vector<host::TreeNode> nodes_of(const Input& input, const fs::path& path) {
+  return input.project ? project_nodes(path) : host::walk(path);
+}
+
   target::ImageFiles files;
   std::vector<std::string> resolved;          // what a mirror served for it
   std::map<std::string, std::string> served;  // release files: URL and sha256
@@ -317,9 +325,9 @@ class Maker {
     std::string text = fmt::format("{}\ndefinition {}\n", recipe, base::sha256(image.text));
     for (const std::string& base : image.bases)
       text += fmt::format("on {} {}\n", base, made_.at(base).files.id());
-    for (const fs::path& path : inputs_of(image))
-      text += fmt::format("input {}\n{}", path.filename().string(),
-                          host::tree_text(host::walk(work_.input(path))));
+    for (const Input& input : inputs_of(image))
+      text += fmt::format("input {}\n{}", input.path.filename().string(),
+                          host::tree_text(nodes_of(input, work_.input(input.path))));
     if (image.source == DockerImage::Source::suite) {
       text += fmt::format("mirror {}\n", options_.text("mirror"));
       if (options_.has("keyring"))
@@ -522,10 +530,9 @@ class Maker {
                    const fs::path& folder) {
     const fs::path copy = folder / "project";
     host::remove_tree(copy);
-    fs::create_directory(copy);
-    for (const fs::path& file : project_files(one.project))
-      fs::copy(work_.input(file), copy / file.filename(),
-               fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+    // Maven writes into it.
+    const fs::path project = work_.input(one.project);
+    host::snapshot(project, project_nodes(project), copy);
     host::Command command{"mvn",
                           "-q",
                           "-B",
@@ -773,9 +780,11 @@ class DockerImages : public stage::Stage {
         said.push_back(tool);
         key.tool(std::string(tool));
       }
-      for (const fs::path& path : inputs_of(image)) {
-        target::refuse_private_keys(path, host::walk(path), "docker_images", image.where);
-        key.input(fmt::format("{} {}", image.name, path.filename().string()), path);
+      for (const Input& input : inputs_of(image)) {
+        std::vector<host::TreeNode> nodes = nodes_of(input, input.path);
+        target::refuse_private_keys(input.path, nodes, "docker_images", image.where);
+        key.input(fmt::format("{} {}", image.name, input.path.filename().string()), input.path,
+                  std::move(nodes));
       }
     }
   }

@@ -202,11 +202,19 @@ TEST_F(DockerImagesTest, TheKeyHoldsProjectsFilesAndTheProgramsThatAreAskedFor) 
   fs::create_directories(folder.path() / "project/target");
   write("project/pom.xml", "<x/>");
   write("project/image.lock", "");
+  write("project/.settings", "of an editor");
+  write("project/target/before", "x");
   write("conf", "1");
   write("a.yml",
         "name: a\nsuite: bookworm\nmaven: [{project: project, tree: target/image, to: /}]\n"
         "files: [{from: conf, to: /etc/conf}]\n");
-  const std::string before = key();
+  stage::KeyWriter writer(work.host());
+  stage()->describe(writer);
+  std::vector<std::string> served;
+  for (const host::TreeNode& node : writer.inputs().at(folder.path() / "project"))
+    served.push_back(node.path);
+  EXPECT_EQ(served, (std::vector<std::string>{"image.lock", "pom.xml"}));
+  const std::string& before = writer.text();
   EXPECT_NE(before.find("tool mmdebstrap "), std::string::npos);
   EXPECT_NE(before.find("tool mvn "), std::string::npos);
   EXPECT_EQ(before.find("tool skopeo"), std::string::npos);
