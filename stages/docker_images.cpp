@@ -37,6 +37,7 @@
 #include "target/exec.hpp"
 #include "target/paths.hpp"
 #include "target/private_key.hpp"
+#include "target/tree_lock.hpp"
 #include "target/url.hpp"
 
 namespace kiln::stages {
@@ -73,9 +74,10 @@ Each file defines one image, named as docker shall know it, and says what it sta
 | `dockerfile: FOLDER` | built by buildah with the network; each FROM names another definition |
 
 With `suite:` and `on:` an image is made in this order: `users`, `packages`, `maven` (a project whose built `tree:` is laid
-at `to:`; its `image.lock` has the sha256 of each file of others in it), `fetch` (`url`, `sha256`, `to`), `files` (root's,
-0644 or 0755), `run` (commands as root without a network), `remove`. `config` has `user`, `entrypoint`, `command`, `env`,
-`workdir`, `expose`, `volumes`, `stop_signal` and `healthcheck`. The same input gives the same image id.
+at `to:`; its `image.lock` has the sha256 of each file in it that is neither the project's own nor compiled there), `fetch`
+(`url`, `sha256`, `to`), `files` (root's, 0644 or 0755), `run` (commands as root without a network), `remove`. `config` has
+`user`, `entrypoint`, `command`, `env`, `workdir`, `expose`, `volumes`, `stop_signal` and `healthcheck`; nothing of it comes
+from the image below. The same input gives the same image id.
 
 The store keeps what was made for a definition: when one of many is changed, that one and those on it are made again. What
 a mirror gave for one is too old after the profile's `fresh`, and whenever the step is forced by `--from`.
@@ -549,38 +551,9 @@ class Maker {
       throw Error(fmt::format("the project '{}' left no folder '{}'", one.project.string(), one.tree),
                   Exit::usage)
           .hint("'tree:' is what `mvn package` makes");
-    check_lock(one, built);
+    target::check_tree_lock(host::read_file(project / "image.lock"), (one.project / "image.lock").string(),
+                            built, project_nodes(project));
     tree.lay_files(built, one.to, folder);
-  }
-
-  // Each file of others is as the lock says: the files it names, and no other jar.
-  void check_lock(const DockerImage::Maven& one, const fs::path& built) const {
-    const std::string shown = (one.project / "image.lock").string();
-    std::vector<Error> errors;
-    const auto wrong = [&](int line, const std::string& what) {
-      errors.push_back(Error(what, Exit::usage)
-                           .at({shown, line, 1})
-                           .hint("if it was meant to change, write its new digest"));
-    };
-    int number = 0;
-    for (const std::string& line : base::lines(host::read_file(work_.input(one.project / "image.lock")))) {
-      ++number;
-      const std::string_view text = base::trim(line);
-      if (text.empty() || text.front() == '#') continue;
-      const std::string sum(text.substr(0, text.find(' ')));
-      const std::string path(base::trim(text.substr(std::min(text.size(), sum.size()))));
-      if (!base::is_sha256(sum) || path.empty() || path.find("..") != std::string::npos ||
-          path.front() == '/') {
-        wrong(number, "expected \"SHA256  PATH\" of a file in the tree");
-        continue;
-      }
-      const fs::path file = built / path;
-      if (!fs::is_regular_file(fs::symlink_status(file)))
-        wrong(number, fmt::format("the tree has no file '{}'", path));
-      else if (const std::string is = base::sha256_file(file); is != sum)
-        wrong(number, fmt::format("'{}' has the sha256 {}, not {}", path, is, sum));
-    }
-    if (!errors.empty()) throw base::Errors(std::move(errors));
   }
 
   // ---- ready images
