@@ -143,7 +143,8 @@ std::vector<std::string_view> tools_of(const DockerImage& image) {
     case DockerImage::Source::archive:
       break;
   }
-  if (!image.maven.empty()) result.emplace_back("mvn");
+  // mvn compiles by the Java that it runs on.
+  if (!image.maven.empty()) result.insert(result.end(), {"java", "mvn"});
   return result;
 }
 

@@ -216,6 +216,7 @@ TEST_F(DockerImagesTest, TheKeyHoldsProjectsFilesAndTheProgramsThatAreAskedFor) 
   EXPECT_EQ(served, (std::vector<std::string>{"image.lock", "pom.xml"}));
   const std::string& before = writer.text();
   EXPECT_NE(before.find("tool mmdebstrap "), std::string::npos);
+  EXPECT_NE(before.find("tool java "), std::string::npos) << "what compiles";
   EXPECT_NE(before.find("tool mvn "), std::string::npos);
   EXPECT_EQ(before.find("tool skopeo"), std::string::npos);
   EXPECT_NE(before.find("input a:latest conf"), std::string::npos);
@@ -224,7 +225,7 @@ TEST_F(DockerImagesTest, TheKeyHoldsProjectsFilesAndTheProgramsThatAreAskedFor) 
   EXPECT_EQ(key(), before);
   write("conf", "2");
   EXPECT_NE(key(), before);
-  EXPECT_EQ(stage()->asked_tools(), (std::vector<std::string_view>{"mmdebstrap", "mvn"}));
+  EXPECT_EQ(stage()->asked_tools(), (std::vector<std::string_view>{"mmdebstrap", "java", "mvn"}));
 }
 
 TEST_F(DockerImagesTest, APrivateKeyInTheFilesIsRefused) {
