@@ -9,6 +9,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -733,6 +734,7 @@ class DockerImages : public stage::Stage {
 
   [[nodiscard]] std::string text(stage::Tense tense) const override {
     const std::size_t count = options_.paths("images").size();
+    std::set<std::string> resolved;  // of layers that images share, once
     return fmt::format("{} {} docker image{}", tense == stage::Tense::will ? "Bake in" : "Baking in", count,
                        count == 1 ? "" : "s");
   }
@@ -773,7 +775,8 @@ class DockerImages : public stage::Stage {
     for (const DockerImage& image : images) {
       auto [made, fresh] = maker.make(image);
       if (!fresh) ++kept;
-      for (const std::string& line : made.resolved) work.resolved(line);
+      for (const std::string& line : made.resolved)
+        if (resolved.insert(line).second) work.resolved(line);
       for (const auto& [url, sha256] : made.served) work.served(url, sha256);
       if (made.when != 0) when = when == 0 ? made.when : std::min(when, made.when);
       work.log(fmt::format("{} sha256:{}{}\n", image.name, made.files.id(), fresh ? "" : ", made before"));
