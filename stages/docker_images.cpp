@@ -587,8 +587,7 @@ class Maker {
     if (work_.offline()) throw host::not_kept("the image " + image.from);
     const std::size_t at = image.from.rfind('@');
     const std::string wanted = image.from.substr(image.from.rfind(':') + 1);
-    const bool here = image.from.starts_with("localhost:") || image.from.starts_with("127.");
-    const std::string tls = fmt::format("tls-verify={}", !here);
+    const std::string tls = fmt::format("tls-verify={}", !target::is_on_loopback(image.from));
     host::Command inspect{"skopeo", "inspect", "--raw", "--" + tls, "docker://" + image.from};
     inspect.purpose = "asking the registry";
     const host::Finished said = run(image, std::move(inspect));
