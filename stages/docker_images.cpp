@@ -25,8 +25,6 @@
 #include "host/layer.hpp"
 #include "host/temp_dir.hpp"
 #include "host/tree.hpp"
-#include "image/deb_cache.hpp"
-#include "image/list_cache.hpp"
 #include "image/sandbox.hpp"
 #include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
@@ -36,6 +34,7 @@
 #include "target/docker_image.hpp"
 #include "target/docker_tree.hpp"
 #include "target/exec.hpp"
+#include "target/mmdebstrap.hpp"
 #include "target/paths.hpp"
 #include "target/private_key.hpp"
 #include "target/tree_lock.hpp"
@@ -158,14 +157,14 @@ std::vector<host::TreeNode> project_nodes(const fs::path& project) {
   return nodes;
 }
 
-// Every local path that an image is made of, but an archive that is a file, which its digest pins.
-std::vector<Input> inputs_of(const DockerImage& image) {
-  std::vector<Input> result;
 struct Input {
   fs::path path;
   bool project = false;  // Maven's
 };
 
+// Every local path that an image is made of, but an archive that is a file, which its digest pins.
+std::vector<Input> inputs_of(const DockerImage& image) {
+  std::vector<Input> result;
   if (image.source == DockerImage::Source::dockerfile ||
       (image.source == DockerImage::Source::archive && fs::is_directory(image.local)))
     result.push_back({image.local});
@@ -174,14 +173,14 @@ struct Input {
   return result;
 }
 
-// ---- images that were made before
-
-struct Made {
 // What is in an input, which lies at `path` now.
 std::vector<host::TreeNode> nodes_of(const Input& input, const fs::path& path) {
   return input.project ? project_nodes(path) : host::walk(path);
 }
 
+// ---- images that were made before
+
+struct Made {
   target::ImageFiles files;
   std::vector<std::string> resolved;          // what a mirror served for it
   std::map<std::string, std::string> served;  // release files: URL and sha256
@@ -417,69 +416,36 @@ class Maker {
   void bootstrap(const DockerImage& image, const fs::path& tree) {
     const fs::path scratch = work_.scratch() / "bootstrap";
     fs::create_directories(scratch / "tmp");
-    fs::create_directories(scratch / "lists");
-    const bool offline = work_.offline() && !options_.text("mirror").starts_with("file:");
-    const std::string sources = fmt::format("mmdebstrap {} '{}' main", image.from, options_.text("mirror"));
-    const image::ListCache lists(work_.package_cache("lists"));
-    image::DebCache debs(work_.package_cache("debs"), scratch / "debs");
-    std::vector<host::Member> members;
-    for (const auto& entry : fs::directory_iterator(debs.folder())) {
-      host::Member member;
-      member.path = "var/cache/apt/archives/" + entry.path().filename().string();
-      member.source = entry.path();
-      members.push_back(std::move(member));
-    }
-    host::write_archive(scratch / "packages.tar", host::Format::tar, members);
-    const auto hook = [](std::string_view when, std::initializer_list<std::string> words) {
-      return fmt::format("--{}-hook={}", when, base::shell_line(std::vector<std::string>(words)));
-    };
-    host::Command command{"mmdebstrap", "--mode=root", "--variant=minbase", "--components=main",
-                          // Packages that were fetched before are offered to apt, which leaves them there.
-                          "--skip=download/empty,essential/unlink,cleanup/apt/lists",
+    target::Mmdebstrap mmdebstrap(
+        {.suite = image.from,
+         .mirror = options_.text("mirror"),
+         .keyring = options_.has("keyring") ? work_.input(options_.path("keyring")) : fs::path()},
+        work_.package_cache("debs"), work_.package_cache("lists"), scratch);
+    if (work_.offline() && !mmdebstrap.is_local()) mmdebstrap.keep_offline(scratch / "kept");
+    host::Command command{"mmdebstrap", "--mode=root", "--skip=cleanup/apt/lists",
                           // Else a package of its own joins /bin and /usr/bin, and brings perl for it.
-                          "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-                          hook("setup", {"tar-in", (scratch / "packages.tar").string(), "/"}),
-                          hook("customize", {"sync-out", "/var/cache/apt/archives", debs.folder().string()}),
-                          hook("customize", {"sync-out", "/var/lib/apt/lists", (scratch / "lists").string()}),
-                          "--format=directory"};
-    if (options_.has("keyring")) command.add({"--keyring=" + work_.input(options_.path("keyring")).string()});
-    if (offline) {
-      const auto when = lists.take(sources, scratch / "kept.tar");
-      if (!when) throw host::not_kept(fmt::format("the package lists of {}", image.from));
-      image::serve_lists(scratch / "kept.tar", scratch / "kept");
-      command.add({fmt::format("--aptopt=Dir::Bin::Methods \"{}/\"", (scratch / "kept/methods").string()),
-                   "--aptopt=Acquire::Check-Valid-Until \"false\"", "--aptopt=Acquire::Retries \"0\""});
-    }
-    command.add({image.from, tree.string()});
-    if (options_.has("mirror")) command.add({options_.text("mirror")});
+                          "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "--format=directory"};
     command.env["TMPDIR"] = (scratch / "tmp").string();
     command.env["SOURCE_DATE_EPOCH"] = std::to_string(host::layer_time);
-    command.env["LC_ALL"] = "C.UTF-8";
+    command.timeout = work_.step_limit();
     command.purpose = "composing the base system";
+    doing(image, command.purpose);
     // Should mmdebstrap be killed, its mounts are gone with this namespace.
     host::private_mounts();
-    run(image, std::move(command));
-    debs.keep_new();
-    if (!work_.offline()) keep_lists(lists, sources, scratch);
-    fs::remove(scratch / "packages.tar");
+    mmdebstrap.run(
+        work_.host(), std::move(command), tree, [&](std::string_view line) { work_.observer().output(line); },
+        [&](std::string_view piece) { work_.log(piece); });
+    if (!work_.offline()) keep_lists(mmdebstrap);
     host::remove_tree(scratch);
   }
 
-  void keep_lists(const image::ListCache& lists, const std::string& sources, const fs::path& scratch) const {
-    std::vector<host::Member> members;
+  void keep_lists(const target::Mmdebstrap& mmdebstrap) const {
     std::vector<std::string> releases;
-    for (const auto& entry : fs::directory_iterator(scratch / "lists")) {
-      const std::string name = entry.path().filename();
-      if (!entry.is_regular_file() || !image::is_kept_list(name)) continue;
-      host::Member member;
-      member.path = name;
-      member.source = entry.path();
-      members.push_back(std::move(member));
-      if (name.ends_with("Release")) releases.push_back(base::sha256_file(entry.path()));
-    }
+    for (const auto& entry : fs::directory_iterator(mmdebstrap.lists()))
+      if (entry.is_regular_file() && entry.path().filename().string().ends_with("Release"))
+        releases.push_back(base::sha256_file(entry.path()));
     std::sort(releases.begin(), releases.end());
-    host::write_archive(scratch / "lists.tar", host::Format::tar, members);
-    lists.keep(sources, base::join(releases, "\n"), scratch / "lists.tar", work_.host().now());
+    mmdebstrap.keep_lists(base::join(releases, "\n"), work_.host().now());
   }
 
   void install(const DockerImage& image, target::DockerTree& tree, const fs::path& folder, Made& made) {
@@ -733,7 +699,6 @@ class DockerImages : public stage::Stage {
 
   [[nodiscard]] std::string text(stage::Tense tense) const override {
     const std::size_t count = options_.paths("images").size();
-    std::set<std::string> resolved;  // of layers that images share, once
     return fmt::format("{} {} docker image{}", tense == stage::Tense::will ? "Bake in" : "Baking in", count,
                        count == 1 ? "" : "s");
   }
@@ -769,6 +734,7 @@ class DockerImages : public stage::Stage {
     require_engine(work);
     Maker maker(work, options_);
     std::vector<target::NamedImage> named;
+    std::set<std::string> resolved;  // of layers that images share, once
     std::int64_t when = 0;
     std::size_t kept = 0;
     for (const DockerImage& image : images) {
