@@ -18,18 +18,15 @@
 #include "base/text.hpp"
 #include "host/archive.hpp"
 #include "host/atomic_file.hpp"
-#include "host/download.hpp"
 #include "host/fd.hpp"
 #include "host/io_error.hpp"
 #include "host/temp_dir.hpp"
-#include "image/deb_cache.hpp"
 #include "image/disk.hpp"
-#include "image/list_cache.hpp"
 #include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
 #include "stage/workspace.hpp"
 #include "target/apt.hpp"
-#include "target/exec.hpp"
+#include "target/mmdebstrap.hpp"
 #include "target/url.hpp"
 
 namespace kiln::stages {
@@ -257,35 +254,6 @@ void write_settings(const fs::path& tar, const std::vector<std::string>& locales
   host::write_archive(tar, host::Format::tar, members);
 }
 
-// Packages that were fetched before, where apt looks for them.
-void write_packages(const fs::path& tar, const fs::path& from) {
-  std::vector<host::Member> members;
-  add_parents(members, "var/cache/apt/archives/x");
-  std::vector<fs::path> all;
-  for (const auto& entry : fs::directory_iterator(from)) all.push_back(entry.path());
-  std::sort(all.begin(), all.end());
-  for (const fs::path& file : all) {
-    host::Member member;
-    member.path = "var/cache/apt/archives/" + file.filename().string();
-    member.source = file;
-    members.push_back(std::move(member));
-  }
-  host::write_archive(tar, host::Format::tar, members);
-}
-
-// The lists that mmdebstrap left, as a set to keep.
-void write_lists(const fs::path& tar, const fs::path& from) {
-  std::vector<host::Member> members;
-  for (const auto& entry : fs::directory_iterator(from)) {
-    if (!entry.is_regular_file() || !image::is_kept_list(entry.path().filename().string())) continue;
-    host::Member member;
-    member.path = entry.path().filename();
-    member.source = entry.path();
-    members.push_back(std::move(member));
-  }
-  host::write_archive(tar, host::Format::tar, members);
-}
-
 // What stays as the host's until the last package is fetched.
 void write_resolver(const fs::path& tar) {
   host::Member link;
@@ -360,15 +328,6 @@ class OpenFolder {
   host::Fd lock_;
 };
 
-// How apt begins to say that it could not fetch a URL.
-constexpr std::string_view not_fetched = "E: Failed to fetch ";
-
-// "nano_7.2-1_amd64.deb" of "http://HOST/pool/n/nano/nano_7.2-1_amd64.deb  why".
-std::string file_of(std::string_view line) {
-  const std::string_view url = line.substr(0, line.find(' '));
-  return std::string(url.substr(url.rfind('/') + 1));
-}
-
 class BaseDebian : public stage::Stage {
  public:
   explicit BaseDebian(stage::Options given) : options_(std::move(given)) {}
@@ -390,19 +349,16 @@ class BaseDebian : public stage::Stage {
     // Told before minutes are spent.
     image::as_mapped_root(work.host());
     const fs::path system = scratch / (root ? "system" : "system.tar");
-    bootstrap(work, system);
+    target::Mmdebstrap mmdebstrap = open_mmdebstrap(work);
+    bootstrap(work, mmdebstrap, system);
 
     work.observer().doing("writing the disk");
     image::Compose compose;
     (root ? compose.tree : compose.tar) = system;
     compose.size = static_cast<std::uint64_t>(options_.number("size"));
-    const std::string told = record(work);
+    const std::string told = record(work, mmdebstrap.lists());
     compose.uuid = uuid_of(told);
-    if (!work.offline()) {
-      const fs::path lists = scratch / "lists.tar";
-      write_lists(lists, scratch / "lists");
-      image::ListCache(work.package_cache("lists")).keep(sources(), told, lists, work.host().now());
-    }
+    if (!work.offline()) mmdebstrap.keep_lists(told, work.host().now());
     compose.without = left_out;
     compose.scratch = scratch / "compose";
     const fs::path raw = scratch / "disk.raw";
@@ -412,90 +368,56 @@ class BaseDebian : public stage::Stage {
   }
 
  private:
-  // What decides which lists there are.
-  [[nodiscard]] std::string sources() const {
-    return fmt::format("mmdebstrap {} '{}' {}", options_.text("suite"), options_.text("mirror"),
-                       base::join(options_.texts("components"), ","));
+  [[nodiscard]] target::Mmdebstrap open_mmdebstrap(stage::Workspace& work) const {
+    return {{.suite = options_.text("suite"),
+             .mirror = options_.text("mirror"),
+             .components = options_.texts("components"),
+             .variant = options_.text("variant"),
+             .keyring = options_.has("keyring") ? work.input(options_.path("keyring")) : fs::path()},
+            work.package_cache("debs"),
+            work.package_cache("lists"),
+            work.scratch()};
   }
 
-  // Has mmdebstrap's apt, outside and inside the chroot, ask nothing but the lists and packages kept.
-  void keep_offline(stage::Workspace& work, host::Command& command, const fs::path& kept) const {
-    const fs::path tar = work.scratch() / "kept.tar";
-    const auto when = image::ListCache(work.package_cache("lists")).take(sources(), tar);
-    if (!when) throw host::not_kept(fmt::format("the package lists of {}", options_.text("suite")));
-    work.resolved_at(*when);
-    image::serve_lists(tar, kept);
-    command.add({fmt::format("--aptopt=Dir::Bin::Methods \"{}/\"", (kept / "methods").string()),
-                 "--aptopt=Acquire::Check-Valid-Until \"false\"", "--aptopt=Acquire::Retries \"0\""});
-  }
-
-  void bootstrap(stage::Workspace& work, const fs::path& to) const {
+  void bootstrap(stage::Workspace& work, target::Mmdebstrap& mmdebstrap, const fs::path& to) const {
     const fs::path scratch = work.scratch();
-    image::DebCache debs(work.package_cache("debs"), scratch / "debs");
-    write_packages(scratch / "packages.tar", debs.folder());
     write_settings(scratch / "settings.tar", options_.texts("locales"));
     write_resolver(scratch / "resolver.tar");
-    fs::create_directories(scratch / "lists");
 
     std::vector<std::string> packages(system_packages.begin(), system_packages.end());
     packages.push_back(options_.text("kernel"));
     for (const std::string& name : options_.texts("packages")) packages.push_back(name);
     if (!options_.texts("locales").empty()) packages.emplace_back("locales");
 
-    const auto hook = [](std::string_view when, std::initializer_list<std::string> words) {
-      return fmt::format("--{}-hook={}", when, base::shell_line(std::vector<std::string>(words)));
-    };
-    host::Command command{"mmdebstrap", work.host().root ? "--mode=root" : "--mode=unshare",
-                          "--variant=" + options_.text("variant"),
-                          "--components=" + base::join(options_.texts("components"), ","),
-                          "--include=" + base::join(packages, ","),
-                          // Packages that were fetched before are offered to apt, which leaves them there.
-                          "--skip=download/empty,essential/unlink"};
-    if (options_.has("keyring")) command.add({"--keyring=" + work.input(options_.path("keyring")).string()});
-    // A mirror of this machine's own files is not elsewhere.
-    const bool offline = work.offline() && !options_.text("mirror").starts_with("file:");
+    const bool root = work.host().root;
+    using target::mmdebstrap_hook;
+    host::Command command{
+        "mmdebstrap",
+        root ? "--mode=root" : "--mode=unshare",
+        "--include=" + base::join(packages, ","),
+        mmdebstrap_hook("essential", {"tar-in", (scratch / "settings.tar").string(), "/"}),
+        mmdebstrap_hook("customize", {"download", "/var/lib/dpkg/status", (scratch / "status").string()}),
+        mmdebstrap_hook("customize", {"tar-in", (scratch / "resolver.tar").string(), "/"}),
+        root ? "--format=directory" : "--format=tar"};
     std::optional<OpenFolder> folder;
-    if (work.host().root) {
+    if (root) {
       command.env["TMPDIR"] = keep_traces_in(scratch);
     } else {
       folder.emplace(work.host());
       command.env["TMPDIR"] = folder->path().string();
     }
-    if (offline) keep_offline(work, command, (folder ? folder->path() : scratch) / "kept");
-    // Hooks that mmdebstrap itself carries out: no shell runs.
-    command.add({hook("setup", {"tar-in", (scratch / "packages.tar").string(), "/"}),
-                 hook("essential", {"tar-in", (scratch / "settings.tar").string(), "/"}),
-                 hook("customize", {"sync-out", "/var/cache/apt/archives", debs.folder().string()}),
-                 hook("customize", {"sync-out", "/var/lib/apt/lists", (scratch / "lists").string()}),
-                 hook("customize", {"download", "/var/lib/dpkg/status", (scratch / "status").string()}),
-                 hook("customize", {"tar-in", (scratch / "resolver.tar").string(), "/"}),
-                 work.host().root ? "--format=directory" : "--format=tar", options_.text("suite"),
-                 to.string()});
-    if (options_.has("mirror")) command.add({options_.text("mirror")});
+    if (work.offline() && !mmdebstrap.is_local())
+      work.resolved_at(mmdebstrap.keep_offline((folder ? folder->path() : scratch) / "kept"));
     command.env["SOURCE_DATE_EPOCH"] = std::string(source_date);
-    command.env["LC_ALL"] = "C.UTF-8";
     command.timeout = work.step_limit();
     command.purpose = "composing the base system";
-
-    std::vector<std::string> missing;
-    target::Lines lines([&](std::string_view line) {
-      work.observer().output(line);
-      if (line.starts_with(not_fetched)) missing.push_back(file_of(line.substr(not_fetched.size())));
-      if (line.starts_with("I: ")) work.observer().doing(line.substr(3));
-    });
-    try {
-      host::require(*work.host().runner, command, [&](host::Stream, std::string_view piece) {
-        work.log(piece);
-        lines.add(piece);
-      });
-    } catch (const base::Error& error) {
-      lines.finish();
-      if (!offline || missing.empty()) throw;
-      throw host::not_kept(host::some_of(missing)).detail(error.detail_text());
-    }
-    lines.finish();
-    fs::remove(scratch / "packages.tar");
-    debs.keep_new();
+    mmdebstrap.run(
+        work.host(), std::move(command), to,
+        [&](std::string_view line) {
+          work.observer().output(line);
+          if (line.starts_with("I: ")) work.observer().doing(line.substr(3));
+        },
+        [&](std::string_view piece) { work.log(piece); });
   }
 
   // Root's mmdebstrap mounts /proc and /sys of the system and keeps files beside it, and cleans up when it
@@ -513,9 +435,9 @@ class BaseDebian : public stage::Stage {
   }
 
   // Tells the engine what the mirror served; returns the lines.
-  [[nodiscard]] std::string record(stage::Workspace& work) const {
+  [[nodiscard]] std::string record(stage::Workspace& work, const fs::path& lists) const {
     std::vector<std::string> told;
-    for (const auto& entry : fs::directory_iterator(work.scratch() / "lists")) {
+    for (const auto& entry : fs::directory_iterator(lists)) {
       const std::string name = entry.path().filename();
       if (!name.ends_with("_InRelease") && !name.ends_with("_Release")) continue;
       const std::string sha256 = base::sha256_file(entry.path());

@@ -25,8 +25,6 @@
 #include "host/layer.hpp"
 #include "host/temp_dir.hpp"
 #include "host/tree.hpp"
-#include "image/deb_cache.hpp"
-#include "image/list_cache.hpp"
 #include "image/sandbox.hpp"
 #include "stage/key_writer.hpp"
 #include "stage/stage.hpp"
@@ -36,8 +34,10 @@
 #include "target/docker_image.hpp"
 #include "target/docker_tree.hpp"
 #include "target/exec.hpp"
+#include "target/mmdebstrap.hpp"
 #include "target/paths.hpp"
 #include "target/private_key.hpp"
+#include "target/tree_lock.hpp"
 #include "target/url.hpp"
 
 namespace kiln::stages {
@@ -74,11 +74,13 @@ Each file defines one image, named as docker shall know it, and says what it sta
 | `dockerfile: FOLDER` | built by buildah with the network; each FROM names another definition |
 
 With `suite:` and `on:` an image is made in this order: `users`, `packages`, `maven` (a project whose built `tree:` is laid
-at `to:`; its `image.lock` has the sha256 of each file of others in it), `fetch` (`url`, `sha256`, `to`), `files` (root's,
-0644 or 0755), `run` (commands as root without a network), `remove`. `config` has `user`, `entrypoint`, `command`, `env`,
-`workdir`, `expose`, `volumes`, `stop_signal` and `healthcheck`. The same input gives the same image id.
+at `to:`; its `image.lock` has the sha256 of each file in it that is neither the project's own nor compiled there), `fetch`
+(`url`, `sha256`, `to`), `files` (root's, 0644 or 0755), `run` (commands as root without a network), `remove`. `config` has
+`user`, `entrypoint`, `command`, `env`, `workdir`, `expose`, `volumes`, `stop_signal` and `healthcheck`; nothing of it comes
+from the image below. The same input gives the same image id.
 
-The store keeps what was made for a definition: when one of many is changed, that one and those on it are made again.
+The store keeps what was made for a definition: when one of many is changed, that one and those on it are made again. What
+a mirror gave for one is too old after the profile's `fresh`, and whenever the step is forced by `--from`.
 
 The engine is the image's own, with the storage it is configured for in /etc/docker/daemon.json. It runs natively where kiln
 may use namespaces and loop devices, else in a booted guest; the ids are the same. No engine is needed on this machine.
@@ -141,30 +143,39 @@ std::vector<std::string_view> tools_of(const DockerImage& image) {
     case DockerImage::Source::archive:
       break;
   }
-  if (!image.maven.empty()) result.emplace_back("mvn");
+  // mvn compiles by the Java that it runs on.
+  if (!image.maven.empty()) result.insert(result.end(), {"java", "mvn"});
   return result;
 }
 
 // A project's own files: what an earlier build of it left is none.
-std::vector<fs::path> project_files(const fs::path& project) {
-  std::vector<fs::path> result;
-  for (const auto& entry : fs::directory_iterator(project))
-    if (entry.path().filename() != "target" && !entry.path().filename().string().starts_with("."))
-      result.push_back(entry.path());
-  std::sort(result.begin(), result.end());
+std::vector<host::TreeNode> project_nodes(const fs::path& project) {
+  std::vector<host::TreeNode> nodes = host::walk(project);
+  std::erase_if(nodes, [](const host::TreeNode& node) {
+    return node.path.starts_with('.') || node.path == "target" || node.path.starts_with("target/");
+  });
+  return nodes;
+}
+
+struct Input {
+  fs::path path;
+  bool project = false;  // Maven's
+};
+
+// Every local path that an image is made of, but an archive that is a file, which its digest pins.
+std::vector<Input> inputs_of(const DockerImage& image) {
+  std::vector<Input> result;
+  if (image.source == DockerImage::Source::dockerfile ||
+      (image.source == DockerImage::Source::archive && fs::is_directory(image.local)))
+    result.push_back({image.local});
+  for (const DockerImage::Maven& one : image.maven) result.push_back({one.project, true});
+  for (const DockerImage::Files& one : image.files) result.push_back({one.from});
   return result;
 }
 
-// Every local path that an image is made of, but an archive that is a file, which its digest pins.
-std::vector<fs::path> inputs_of(const DockerImage& image) {
-  std::vector<fs::path> result;
-  if (image.source == DockerImage::Source::dockerfile ||
-      (image.source == DockerImage::Source::archive && fs::is_directory(image.local)))
-    result.push_back(image.local);
-  for (const DockerImage::Maven& one : image.maven)
-    for (const fs::path& file : project_files(one.project)) result.push_back(file);
-  for (const DockerImage::Files& one : image.files) result.push_back(one.from);
-  return result;
+// What is in an input, which lies at `path` now.
+std::vector<host::TreeNode> nodes_of(const Input& input, const fs::path& path) {
+  return input.project ? project_nodes(path) : host::walk(path);
 }
 
 // ---- images that were made before
@@ -176,7 +187,8 @@ struct Made {
   std::int64_t when = 0;                      // and when; 0: it asked no mirror
 };
 
-// In a folder of the store, which drops what was used longest ago: "<key>.json" and "<sha256>.tar" of layers.
+// In a folder of the store, which drops what was used longest ago: "<sha256>.tar" of layers, and "<key>.json"
+// with a first line that is the sha256 of the rest.
 class Kept {
  public:
   explicit Kept(fs::path folder) : folder_(std::move(folder)) {}
@@ -186,7 +198,14 @@ class Kept {
     const fs::path file = folder_ / (key + ".json");
     std::error_code none;
     if (!fs::is_regular_file(file, none)) return std::nullopt;
-    const json text = json::parse(host::read_file(file), nullptr, false);
+    const std::string stored = host::read_file(file);
+    const std::size_t line = std::min(stored.find('\n'), stored.size());
+    const std::string rest = stored.substr(std::min(line + 1, stored.size()));
+    if (stored.substr(0, line) != base::sha256(rest)) {
+      fs::remove(file);
+      return std::nullopt;
+    }
+    const json text = json::parse(rest, nullptr, false);
     try {
       Made made;
       made.files.config = text.at("config").get<std::string>();
@@ -228,7 +247,8 @@ class Kept {
                        {"served", made.served},
                        {"when", made.when},
                        {"layers", layers}};
-    host::write_file(folder_ / (key + ".json"), text.dump(), 0600);
+    const std::string dump = text.dump();
+    host::write_file(folder_ / (key + ".json"), base::sha256(dump) + "\n" + dump, 0600);
   }
 
  private:
@@ -308,9 +328,9 @@ class Maker {
     std::string text = fmt::format("{}\ndefinition {}\n", recipe, base::sha256(image.text));
     for (const std::string& base : image.bases)
       text += fmt::format("on {} {}\n", base, made_.at(base).files.id());
-    for (const fs::path& path : inputs_of(image))
-      text += fmt::format("input {}\n{}", path.filename().string(),
-                          host::tree_text(host::walk(work_.input(path))));
+    for (const Input& input : inputs_of(image))
+      text += fmt::format("input {}\n{}", input.path.filename().string(),
+                          host::tree_text(nodes_of(input, work_.input(input.path))));
     if (image.source == DockerImage::Source::suite) {
       text += fmt::format("mirror {}\n", options_.text("mirror"));
       if (options_.has("keyring"))
@@ -396,69 +416,36 @@ class Maker {
   void bootstrap(const DockerImage& image, const fs::path& tree) {
     const fs::path scratch = work_.scratch() / "bootstrap";
     fs::create_directories(scratch / "tmp");
-    fs::create_directories(scratch / "lists");
-    const bool offline = work_.offline() && !options_.text("mirror").starts_with("file:");
-    const std::string sources = fmt::format("mmdebstrap {} '{}' main", image.from, options_.text("mirror"));
-    const image::ListCache lists(work_.package_cache("lists"));
-    image::DebCache debs(work_.package_cache("debs"), scratch / "debs");
-    std::vector<host::Member> members;
-    for (const auto& entry : fs::directory_iterator(debs.folder())) {
-      host::Member member;
-      member.path = "var/cache/apt/archives/" + entry.path().filename().string();
-      member.source = entry.path();
-      members.push_back(std::move(member));
-    }
-    host::write_archive(scratch / "packages.tar", host::Format::tar, members);
-    const auto hook = [](std::string_view when, std::initializer_list<std::string> words) {
-      return fmt::format("--{}-hook={}", when, base::shell_line(std::vector<std::string>(words)));
-    };
-    host::Command command{"mmdebstrap", "--mode=root", "--variant=minbase", "--components=main",
-                          // Packages that were fetched before are offered to apt, which leaves them there.
-                          "--skip=download/empty,essential/unlink,cleanup/apt/lists",
+    target::Mmdebstrap mmdebstrap(
+        {.suite = image.from,
+         .mirror = options_.text("mirror"),
+         .keyring = options_.has("keyring") ? work_.input(options_.path("keyring")) : fs::path()},
+        work_.package_cache("debs"), work_.package_cache("lists"), scratch);
+    if (work_.offline() && !mmdebstrap.is_local()) mmdebstrap.keep_offline(scratch / "kept");
+    host::Command command{"mmdebstrap", "--mode=root", "--skip=cleanup/apt/lists",
                           // Else a package of its own joins /bin and /usr/bin, and brings perl for it.
-                          "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-                          hook("setup", {"tar-in", (scratch / "packages.tar").string(), "/"}),
-                          hook("customize", {"sync-out", "/var/cache/apt/archives", debs.folder().string()}),
-                          hook("customize", {"sync-out", "/var/lib/apt/lists", (scratch / "lists").string()}),
-                          "--format=directory"};
-    if (options_.has("keyring")) command.add({"--keyring=" + work_.input(options_.path("keyring")).string()});
-    if (offline) {
-      const auto when = lists.take(sources, scratch / "kept.tar");
-      if (!when) throw host::not_kept(fmt::format("the package lists of {}", image.from));
-      image::serve_lists(scratch / "kept.tar", scratch / "kept");
-      command.add({fmt::format("--aptopt=Dir::Bin::Methods \"{}/\"", (scratch / "kept/methods").string()),
-                   "--aptopt=Acquire::Check-Valid-Until \"false\"", "--aptopt=Acquire::Retries \"0\""});
-    }
-    command.add({image.from, tree.string()});
-    if (options_.has("mirror")) command.add({options_.text("mirror")});
+                          "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "--format=directory"};
     command.env["TMPDIR"] = (scratch / "tmp").string();
     command.env["SOURCE_DATE_EPOCH"] = std::to_string(host::layer_time);
-    command.env["LC_ALL"] = "C.UTF-8";
+    command.timeout = work_.step_limit();
     command.purpose = "composing the base system";
+    doing(image, command.purpose);
     // Should mmdebstrap be killed, its mounts are gone with this namespace.
     host::private_mounts();
-    run(image, std::move(command));
-    debs.keep_new();
-    if (!work_.offline()) keep_lists(lists, sources, scratch);
-    fs::remove(scratch / "packages.tar");
+    mmdebstrap.run(
+        work_.host(), std::move(command), tree, [&](std::string_view line) { work_.observer().output(line); },
+        [&](std::string_view piece) { work_.log(piece); });
+    if (!work_.offline()) keep_lists(mmdebstrap);
     host::remove_tree(scratch);
   }
 
-  void keep_lists(const image::ListCache& lists, const std::string& sources, const fs::path& scratch) const {
-    std::vector<host::Member> members;
+  void keep_lists(const target::Mmdebstrap& mmdebstrap) const {
     std::vector<std::string> releases;
-    for (const auto& entry : fs::directory_iterator(scratch / "lists")) {
-      const std::string name = entry.path().filename();
-      if (!entry.is_regular_file() || !image::is_kept_list(name)) continue;
-      host::Member member;
-      member.path = name;
-      member.source = entry.path();
-      members.push_back(std::move(member));
-      if (name.ends_with("Release")) releases.push_back(base::sha256_file(entry.path()));
-    }
+    for (const auto& entry : fs::directory_iterator(mmdebstrap.lists()))
+      if (entry.is_regular_file() && entry.path().filename().string().ends_with("Release"))
+        releases.push_back(base::sha256_file(entry.path()));
     std::sort(releases.begin(), releases.end());
-    host::write_archive(scratch / "lists.tar", host::Format::tar, members);
-    lists.keep(sources, base::join(releases, "\n"), scratch / "lists.tar", work_.host().now());
+    mmdebstrap.keep_lists(base::join(releases, "\n"), work_.host().now());
   }
 
   void install(const DockerImage& image, target::DockerTree& tree, const fs::path& folder, Made& made) {
@@ -513,10 +500,9 @@ class Maker {
                    const fs::path& folder) {
     const fs::path copy = folder / "project";
     host::remove_tree(copy);
-    fs::create_directory(copy);
-    for (const fs::path& file : project_files(one.project))
-      fs::copy(work_.input(file), copy / file.filename(),
-               fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+    // Maven writes into it.
+    const fs::path project = work_.input(one.project);
+    host::snapshot(project, project_nodes(project), copy);
     host::Command command{"mvn",
                           "-q",
                           "-B",
@@ -533,49 +519,9 @@ class Maker {
       throw Error(fmt::format("the project '{}' left no folder '{}'", one.project.string(), one.tree),
                   Exit::usage)
           .hint("'tree:' is what `mvn package` makes");
-    check_lock(one, built);
+    target::check_tree_lock(host::read_file(project / "image.lock"), (one.project / "image.lock").string(),
+                            built, project_nodes(project));
     tree.lay_files(built, one.to, folder);
-  }
-
-  // Each file of others is as the lock says: the files it names, and no other jar or war.
-  void check_lock(const DockerImage::Maven& one, const fs::path& built) const {
-    const std::string shown = (one.project / "image.lock").string();
-    std::vector<Error> errors;
-    const auto wrong = [&](int line, const std::string& what) {
-      errors.push_back(Error(what, Exit::usage)
-                           .at({shown, line, 1})
-                           .hint("if it was meant to change, write its new digest"));
-    };
-    int number = 0;
-    std::set<std::string> named;
-    for (const std::string& line : base::lines(host::read_file(work_.input(one.project / "image.lock")))) {
-      ++number;
-      const std::string_view text = base::trim(line);
-      if (text.empty() || text.front() == '#') continue;
-      const std::string sum(text.substr(0, text.find(' ')));
-      const std::string path(base::trim(text.substr(std::min(text.size(), sum.size()))));
-      if (!base::is_sha256(sum) || path.empty() || path.find("..") != std::string::npos ||
-          path.front() == '/') {
-        wrong(number, "expected \"SHA256  PATH\" of a file in the tree");
-        continue;
-      }
-      named.insert(path);
-      const fs::path file = built / path;
-      if (!fs::is_regular_file(fs::symlink_status(file)))
-        wrong(number, fmt::format("the tree has no file '{}'", path));
-      else if (const std::string is = base::sha256_file(file); is != sum)
-        wrong(number, fmt::format("'{}' has the sha256 {}, not {}", path, is, sum));
-    }
-    std::set<std::string> others;
-    for (const auto& entry : fs::recursive_directory_iterator(built)) {
-      const std::string kind = entry.path().extension().string();
-      const std::string path = entry.path().lexically_relative(built).string();
-      if ((kind == ".jar" || kind == ".war") && !entry.is_directory() && !named.contains(path))
-        others.insert(path);
-    }
-    for (const std::string& path : others)
-      wrong(std::max(number, 1), fmt::format("the tree has '{}', which is not listed", path));
-    if (!errors.empty()) throw base::Errors(std::move(errors));
   }
 
   // ---- ready images
@@ -607,8 +553,7 @@ class Maker {
     if (work_.offline()) throw host::not_kept("the image " + image.from);
     const std::size_t at = image.from.rfind('@');
     const std::string wanted = image.from.substr(image.from.rfind(':') + 1);
-    const bool here = image.from.starts_with("localhost:") || image.from.starts_with("127.");
-    const std::string tls = fmt::format("tls-verify={}", !here);
+    const std::string tls = fmt::format("tls-verify={}", !target::is_on_loopback(image.from));
     host::Command inspect{"skopeo", "inspect", "--raw", "--" + tls, "docker://" + image.from};
     inspect.purpose = "asking the registry";
     const host::Finished said = run(image, std::move(inspect));
@@ -679,7 +624,8 @@ class Maker {
     run(image, std::move(out));
     made.files = target::read_image(folder / "layout", "", folder / "read", "what buildah made");
     made.files.config = without_names(made.files);
-    // What it installed is as old as today.
+    // Nobody says what it fetched; that it may have makes the layer age.
+    made.resolved = {"dockerfile " + image.name};
     made.when = work_.host().now();
     return made;
   }
@@ -774,9 +720,11 @@ class DockerImages : public stage::Stage {
         said.push_back(tool);
         key.tool(std::string(tool));
       }
-      for (const fs::path& path : inputs_of(image)) {
-        target::refuse_private_keys(path, host::walk(path), "docker_images", image.where);
-        key.input(fmt::format("{} {}", image.name, path.filename().string()), path);
+      for (const Input& input : inputs_of(image)) {
+        std::vector<host::TreeNode> nodes = nodes_of(input, input.path);
+        target::refuse_private_keys(input.path, nodes, "docker_images", image.where);
+        key.input(fmt::format("{} {}", image.name, input.path.filename().string()), input.path,
+                  std::move(nodes));
       }
     }
   }
@@ -786,12 +734,14 @@ class DockerImages : public stage::Stage {
     require_engine(work);
     Maker maker(work, options_);
     std::vector<target::NamedImage> named;
+    std::set<std::string> resolved;  // of layers that images share, once
     std::int64_t when = 0;
     std::size_t kept = 0;
     for (const DockerImage& image : images) {
       auto [made, fresh] = maker.make(image);
       if (!fresh) ++kept;
-      for (const std::string& line : made.resolved) work.resolved(line);
+      for (const std::string& line : made.resolved)
+        if (resolved.insert(line).second) work.resolved(line);
       for (const auto& [url, sha256] : made.served) work.served(url, sha256);
       if (made.when != 0) when = when == 0 ? made.when : std::min(when, made.when);
       work.log(fmt::format("{} sha256:{}{}\n", image.name, made.files.id(), fresh ? "" : ", made before"));

@@ -119,7 +119,7 @@ Stacked image_step(Session& session, const plan::Plan& plan, const std::vector<p
     session.observer.step_ends(step.id, Observer::How::reused, layer->seconds, "");
   } else {
     row.why = found.why;
-    layer = run_image_step(session, step, key, parent, goes_on);
+    layer = run_image_step(session, step, key, parent, goes_on, index >= rules.from);
   }
   row.seconds = layer->seconds;
   row.layer = layer->id;

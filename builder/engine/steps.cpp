@@ -131,7 +131,7 @@ bool uses_guest(const Session& session, const plan::PlannedStep& step) {
 }
 
 cache::Layer run_image_step(Session& session, const plan::PlannedStep& step, const plan::StepKey& key,
-                            const std::optional<cache::Layer>& parent, bool goes_on) {
+                            const std::optional<cache::Layer>& parent, bool goes_on, bool forced) {
   require_space(session.store.root(), session.options.need_free, fmt::format("step '{}'", step.id));
   const double begun = session.host.elapsed();
   session.observer.step_begins(step.id, step.stage->text(stage::Tense::does));
@@ -139,7 +139,7 @@ cache::Layer run_image_step(Session& session, const plan::PlannedStep& step, con
   if (given && (!parent || given->parent != parent->id)) given.reset();
   auto entry = given ? std::move(given->entry) : session.store.begin();
   // Ends before `entry` does: nothing is mounted in a folder that is removed.
-  StepWorkspace work(session, {entry.folder(), entry.image(), {}, parent ? parent->id : ""},
+  StepWorkspace work(session, {entry.folder(), entry.image(), {}, parent ? parent->id : "", forced},
                      given ? std::move(given->booted) : nullptr);
   return guarded(session, step, key, work, begun, [&] {
     if (parent && !given)

@@ -31,10 +31,10 @@ bool uses_guest(const Session& session, const plan::PlannedStep& step);
 StepReport report_row(const plan::PlannedStep& step, const plan::StepKey& key);
 
 // Runs a base or image step on top of `parent` and commits its layer. With `goes_on` a guest that runs at the
-// end is left to the next step in session.handover, which the next call takes. Throws base::Error, whose
-// trail names the step and its evidence.
+// end is left to the next step in session.handover, which the next call takes. `forced`: whatever the store
+// has. Throws base::Error, whose trail names the step and its evidence.
 cache::Layer run_image_step(Session& session, const plan::PlannedStep& step, const plan::StepKey& key,
-                            const std::optional<cache::Layer>& parent, bool goes_on);
+                            const std::optional<cache::Layer>& parent, bool goes_on, bool forced);
 
 // Where an artifact step left its files; the entry lives when they are not in the store.
 struct Made {

@@ -470,7 +470,11 @@ void StepWorkspace::resolved(const std::string& line) {
 std::int64_t StepWorkspace::good_since() const {
   constexpr std::int64_t day = 86'400;
   const auto& fresh = session_.profile.fresh;
-  return fresh && !offline() ? session_.host.now() - *fresh * day : 0;
+  if (offline()) return 0;
+  const std::int64_t now = session_.host.now();
+  if (place_.forced) return now;
+  // What is as old as `fresh` to the second is too old, as find_layer() has it.
+  return fresh ? now - *fresh * day + 1 : 0;
 }
 
 void StepWorkspace::keep(const std::string& name, const std::string& content) {

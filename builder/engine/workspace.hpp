@@ -112,6 +112,7 @@ class StepWorkspace final : public stage::Workspace {
     std::filesystem::path image;
     std::filesystem::path output;
     std::string parent;
+    bool forced = false;  // by --from: what the store has is no reason not to do it
   };
   // `booted`: the guest that writes to `image` already.
   StepWorkspace(Session& session, Place place, std::unique_ptr<Booted> booted = {});

@@ -127,6 +127,11 @@ Whiteouts read_layer(const fs::path& tar) {
     const std::string name = fs::path(member.path).filename();
     const std::string folder = above(member.path);
     if (!name.starts_with(mark)) return;
+    // The folder itself, or the one above it: no engine writes these.
+    if (const std::string gone = name.substr(mark.size()); gone.empty() || gone == "." || gone == "..")
+      throw base::Error(
+          fmt::format("the layer holds '{}', which marks no file as gone", base::printable(member.path)))
+          .hint("it may be damaged or hostile; do not use this image");
     found.marks.insert(member.path);
     if (name == mark_emptied) {
       found.emptied.insert(folder);

@@ -38,8 +38,8 @@ struct Whiteouts {
   std::set<std::string> removed, emptied;
   std::set<std::string> marks;  // as they stand in the tar
 };
-// Reads a foreign layer through. Throws base::Error for one that is damaged, or holds paths that lead out of
-// it, or devices.
+// Reads a foreign layer through. Throws base::Error for one that is damaged, or holds paths or marks that
+// lead out of it, or devices.
 Whiteouts read_layer(const std::filesystem::path& tar);
 
 }  // namespace kiln::host

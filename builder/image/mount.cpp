@@ -179,6 +179,16 @@ Loop attach_loop(const fs::path& file, const FileSystem& part, bool read_only) {
 
 // ---- The mount
 
+class Folder : public Mount {
+ public:
+  explicit Folder(fs::path root) : root_(std::move(root)) {}
+  [[nodiscard]] const fs::path& root() const override { return root_; }
+  void close() override {}
+
+ private:
+  fs::path root_;
+};
+
 class LayerMount : public Mount {
  public:
   LayerMount(const host::Host& host, const fs::path& image, const fs::path& scratch, bool read_only)
@@ -652,6 +662,10 @@ void MountedFiles::unpack(const fs::path& tar, const std::string& directory) {
 std::unique_ptr<Mount> Mount::open(const host::Host& host, const fs::path& image, const fs::path& scratch,
                                    bool read_only) {
   return std::make_unique<LayerMount>(host, image, scratch, read_only);
+}
+
+std::unique_ptr<Mount> Mount::folder(fs::path root) {
+  return std::make_unique<Folder>(std::move(root));
 }
 
 std::unique_ptr<Files> mounted_files(Mount& mount) {

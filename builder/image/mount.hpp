@@ -17,6 +17,8 @@ class Mount {
   // one whose file system has `root_label`, or else the only Linux file system. Throws base::Error.
   static std::unique_ptr<Mount> open(const host::Host& host, const std::filesystem::path& image,
                                      const std::filesystem::path& scratch, bool read_only);
+  // A folder of the host that plays the layer: nothing is mounted, and closing it does nothing.
+  static std::unique_ptr<Mount> folder(std::filesystem::path root);
   virtual ~Mount() = default;  // unmounts, and does not tell whether what was written is in the image
   [[nodiscard]] virtual const std::filesystem::path& root() const = 0;
   // Unmounts and detaches now: all that was written is in the image's file when it returns (not yet synced to

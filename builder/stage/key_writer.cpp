@@ -33,7 +33,11 @@ void KeyWriter::option(std::string_view name, std::string_view json) {
 }
 
 void KeyWriter::input(std::string_view name, const std::filesystem::path& path) {
-  std::vector<host::TreeNode> nodes = host::walk(path);
+  input(name, path, host::walk(path));
+}
+
+void KeyWriter::input(std::string_view name, const std::filesystem::path& path,
+                      std::vector<host::TreeNode> nodes) {
   line(fmt::format("input {}", name));
   for (const std::string& node : base::lines(host::tree_text(nodes))) line("  " + node);
   inputs_.insert_or_assign(path, std::move(nodes));

@@ -26,6 +26,8 @@ class KeyWriter {
   // Digests a local file or tree and remembers its nodes, so that Workspace::input() can serve the very same
   // bytes.
   void input(std::string_view name, const std::filesystem::path& path);
+  // The same of a tree of which `nodes` alone count, as host::walk() gave them.
+  void input(std::string_view name, const std::filesystem::path& path, std::vector<host::TreeNode> nodes);
   void tool(const std::string& program);  // name and version, by Host::tool_version
   void fact(std::string_view name, std::string_view value);
   [[nodiscard]] const std::string& text() const { return text_; }

@@ -65,8 +65,8 @@ class Workspace {
   }
   // Says that it was served then, not now: the layer is as old as that.
   virtual void resolved_at(std::int64_t when) = 0;
-  // What a mirror gave before this is too old, by the profile's `fresh`; 0: nothing is. For a stage that
-  // keeps results of its own between builds.
+  // What a mirror gave before this is too old, by the profile's `fresh` or since the step was forced; 0:
+  // nothing is. For a stage that keeps results of its own between builds.
   virtual std::int64_t good_since() const = 0;
   // Structured results kept in the layer's log folder and copied to failed/ when the step fails
   // ("salt.json").

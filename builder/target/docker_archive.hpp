@@ -44,8 +44,9 @@ std::string choose_manifest(const std::string& raw, const std::string& name);
 
 // Reads a docker-archive, an OCI layout as a tar or a folder, or what skopeo leaves as `dir:`, that holds one
 // image for this architecture; its layers are left in `folder`. Each digest in it is checked. `manifest`: the
-// sha256 of the manifest, in a layout also of the list that names it; "" does not ask. Throws base::Error,
-// which calls it `name`: damaged, another architecture, other digests, paths that lead out of it.
+// sha256 of the manifest, in a layout of what its index.json names, a manifest or a list; "" does not ask.
+// Throws base::Error, which calls it `name`: damaged, another architecture, other digests, paths that lead
+// out of it.
 ImageFiles read_image(const std::filesystem::path& from, const std::string& manifest,
                       const std::filesystem::path& folder, const std::string& name);
 

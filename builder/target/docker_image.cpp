@@ -473,6 +473,10 @@ std::string with_tag(std::string_view name) {
   return std::string(name) + (colon == std::string_view::npos ? ":latest" : "");
 }
 
+bool is_on_loopback(const std::string& reference) {
+  return matches(reference.substr(0, reference.find('/')), R"((localhost|127(\.[0-9]{1,3}){3})(:[0-9]+)?)");
+}
+
 std::vector<DockerImage> read_docker_images(const std::vector<Definition>& definitions) {
   Errors errors;
   std::vector<DockerImage> images;

@@ -64,4 +64,7 @@ std::vector<DockerImage> read_docker_images(const std::vector<Definition>& defin
 // "redis:latest" for "redis".
 std::string with_tag(std::string_view name);
 
+// True when the registry of a reference ("127.0.0.1:5000/redis@sha256:...") is on this machine.
+bool is_on_loopback(const std::string& reference);
+
 }  // namespace kiln::target

@@ -16,17 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A folder instead of a disk.
-class Folder : public image::Mount {
- public:
-  explicit Folder(fs::path root) : root_(std::move(root)) {}
-  [[nodiscard]] const fs::path& root() const override { return root_; }
-  void close() override {}
-
- private:
-  fs::path root_;
-};
-
 // Days since 1970 of host::layer_time.
 constexpr std::int64_t day = host::layer_time / 86'400;
 
@@ -38,7 +27,7 @@ std::string fields(const std::vector<std::string>& parts) {
 
 DockerTree::DockerTree(const fs::path& root) {
   fs::create_directories(root);
-  mount_ = std::make_unique<Folder>(fs::canonical(root));
+  mount_ = image::Mount::folder(fs::canonical(root));
   files_ = image::mounted_files(*mount_);
 }
 

@@ -141,9 +141,17 @@ same_ids first "what was made anew has other ids"
 never_says "were made before"
 
 # By a guest; what was made is found.
-bake --from images --rootless
+cp "$profile" "$work/with-archive.yml"
+echo '      archive: false' >>"$profile"
+bake --rootless
 same_ids first "the guest has other ids"
 says "6 of 6 docker images were made before"
+cp "$work/with-archive.yml" "$profile"
+
+# What mirrors serve now is asked for, and what is pinned taken from the store.
+bake --from images
+same_ids first "what was made of the same packages has other ids"
+says "3 of 6 docker images were made before"
 
 # Without the registry, and where nothing may be fetched.
 kill "$registry"

@@ -1,8 +1,10 @@
 #include "engine/workspace.hpp"
 
 #include <filesystem>
+#include <functional>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <optional>
 
 #include "base/digest.hpp"
 #include "base/error.hpp"
@@ -93,6 +95,37 @@ TEST(Workspace, TheSandboxIsOfferedTheStoresPackages) {
   world.image("one", "1", [](stage::Workspace& work) { work.system(); });
   world.build();
   EXPECT_EQ(world.machines.last_debs, world.root / "packages" / "debs");
+}
+
+TEST(Workspace, WhatAMirrorGaveIsGoodByTheProfilesFreshAndOfNoUseToAForcedStep) {
+  // Seconds before the moment it is asked at; nullopt: nothing is too old.
+  const auto good_for = [](const std::function<void(World&)>& change) {
+    World world;
+    std::optional<std::int64_t> seconds;
+    world.base("base", "1");
+    world.image("one", "1", [&](stage::Workspace& work) {
+      const std::int64_t now = world.clock;
+      if (const std::int64_t since = work.good_since(); since != 0) seconds = now - since;
+    });
+    change(world);
+    world.build();
+    return seconds;
+  };
+  constexpr std::int64_t week = 7 * 86'400L;
+  EXPECT_EQ(good_for([](World&) {}), week - 1) << "a layer of that age is too old";
+  EXPECT_EQ(good_for([](World& world) { world.plan.profile.fresh = std::nullopt; }), std::nullopt);
+  EXPECT_EQ(good_for([](World& world) { world.options.from = "one"; }), 0);
+  EXPECT_EQ(good_for([](World& world) {
+              world.plan.profile.fresh = std::nullopt;
+              world.options.from = "one";
+            }),
+            0)
+      << "pinned as well: it is run whatever the store has";
+  EXPECT_EQ(good_for([](World& world) {
+              world.options.from = "one";
+              world.options.offline = true;
+            }),
+            std::nullopt);
 }
 
 TEST(Workspace, WhatAStageLogsIsInTheLogAsItIs) {

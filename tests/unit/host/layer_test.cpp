@@ -109,6 +109,15 @@ TEST_F(LayerTest, AFolderThatIsEmptiedFirstIsKnown) {
   EXPECT_EQ(host::read_layer(tar).emptied, std::set<std::string>{"opt"});
 }
 
+TEST_F(LayerTest, AMarkThatNamesNoFileIsRefused) {
+  for (const char* name : {".wh.", ".wh..", ".wh..."}) {
+    host::Member member;
+    member.path = "etc/" + std::string(name);
+    host::write_archive(tar, host::Format::tar, {member});
+    EXPECT_THROW(host::read_layer(tar), base::Error) << name;
+  }
+}
+
 TEST_F(LayerTest, DevicesAndPathsThatLeadOutAreRefused) {
   ASSERT_EQ(::mkfifo((tree / "pipe").c_str(), 0600), 0);
   const host::Command command{"tar", "-cf", tar.string(), "-C", tree.string(), "pipe"};

@@ -23,16 +23,6 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-class Folder : public Mount {
- public:
-  explicit Folder(fs::path root) : root_(std::move(root)) {}
-  [[nodiscard]] const fs::path& root() const override { return root_; }
-  void close() override {}
-
- private:
-  fs::path root_;
-};
-
 class MountedFiles : public ::testing::Test {
  protected:
   // `outside` is beside the layer: nothing may read or change it.
@@ -41,8 +31,8 @@ class MountedFiles : public ::testing::Test {
                {"layer/etc/passwd", "root:x:0:0::/root:/bin/sh\n"},
                {"layer/usr/lib/"},
                {"layer/var/empty/"}}),
-        folder_(tree_ / "layer"),
-        files_(mounted_files(folder_)) {}
+        folder_(Mount::folder(tree_ / "layer")),
+        files_(mounted_files(*folder_)) {}
   Attributes mine(unsigned mode) const {
     return {mode, static_cast<int>(::getuid()), static_cast<int>(::getgid())};
   }
@@ -66,7 +56,7 @@ class MountedFiles : public ::testing::Test {
   }
 
   fakes::TempTree tree_;
-  Folder folder_;
+  std::unique_ptr<Mount> folder_;
   std::unique_ptr<Files> files_;
 };
 

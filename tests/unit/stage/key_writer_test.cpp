@@ -48,6 +48,17 @@ TEST_F(KeyWriterTest, DifferentValuesStayDifferent) {
   EXPECT_NE(writer_.text(), quoted.text());
 }
 
+TEST_F(KeyWriterTest, OfATreeTheNodesGivenAloneAreServed) {
+  const host::TempDir dir;
+  for (const char* name : {"in", "out"}) std::ofstream(dir.path() / name) << "x";
+  std::vector<host::TreeNode> nodes = host::walk(dir.path());
+  nodes.pop_back();
+  writer_.input("tree", dir.path(), nodes);
+  EXPECT_THAT(writer_.text(), HasSubstr("\"in\""));
+  EXPECT_THAT(writer_.text(), Not(HasSubstr("\"out\"")));
+  EXPECT_EQ(writer_.inputs().at(dir.path()).size(), 1U);
+}
+
 TEST_F(KeyWriterTest, TreesEnterByContentAndNotByPlace) {
   const host::TempDir dir;
   for (const char* name : {"one", "two"}) {

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <filesystem>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -128,16 +129,99 @@ TEST_F(DockerImagesTest, AKeptLayerThatIsNotWhatItWasIsMadeAgain) {
   EXPECT_EQ(base::sha256_file(kept), image.layers[0].diff_id);
 }
 
+TEST_F(DockerImagesTest, AKeptConfigurationThatIsNotWhatItWasIsMadeAgain) {
+  engine_has("sha256:" + image.id());
+  stage()->run(work);
+  for (const auto& entry : fs::directory_iterator(work.package_cache("docker"))) {
+    if (entry.path().extension() != ".json") continue;
+    std::string text = host::read_file(entry.path());
+    const std::size_t at = text.find("amd64");
+    ASSERT_NE(at, std::string::npos);
+    text[at] = 'b';
+    host::write_file(entry.path(), text);
+  }
+  stage()->run(work);
+  EXPECT_TRUE(work.seen.notes.empty());
+  stage()->run(work);
+  EXPECT_EQ(work.seen.notes.size(), 1U);
+}
+
+// Root's, where buildah leaves `image`.
+class Built : public FakeWorkspace {
+ public:
+  explicit Built(const target::ImageFiles& image) {
+    world.root = true;
+    there = world.host();
+    for (const char* program : {"/usr/bin/docker", "/usr/sbin/dockerd", "/usr/bin/containerd"})
+      image_files.add(program);
+    world.on({"buildah"}, fakes::printed(""));
+    world.on({"skopeo", "copy"}, [image](const host::Command& command) {
+      const fs::path to = command.argv.back().substr(4);
+      fs::create_directory(to);
+      const std::string layer = host::read_file(image.layers[0].file);
+      host::write_file(to / base::sha256(layer), layer);
+      host::write_file(to / base::sha256(image.config), image.config);
+      host::write_file(to / "version", "Directory Transport Version: 1.1\n");
+      host::write_file(
+          to / "manifest.json",
+          fmt::format(R"({{"config": {{"digest": "sha256:{}"}}, "layers": [{{"digest": "sha256:{}"}}]}})",
+                      base::sha256(image.config), base::sha256(layer)));
+      return fakes::printed("");
+    });
+    fake_system.on({"cat"}, fakes::printed("{}"));
+    // The engine has whatever was loaded.
+    fake_system.on({"unshare"}, [](const image::Exec& exec) {
+      std::string id;
+      host::read_archive(exec.input_file, [&](const host::Member& member, const auto&) {
+        if (member.path.ends_with(".json") && member.path != "manifest.json")
+          id = "sha256:" + member.path.substr(0, 64) + "\n";
+      });
+      return fakes::printed(id);
+    });
+  }
+  [[nodiscard]] const host::Host& host() const override { return there; }
+  host::Host there;
+};
+
+TEST_F(DockerImagesTest, WhatADockerfileFetchedAges) {
+  fs::create_directory(folder.path() / "context");
+  write("context/Dockerfile", "FROM scratch\n");
+  write("a.yml", "name: a\ndockerfile: context\n");
+  Built built(image);
+  built.world.now = 1000;
+  stage()->run(built);
+  EXPECT_EQ(built.resolutions, std::vector<std::string>{"dockerfile a:latest"}) << "so the layer ages";
+  EXPECT_EQ(built.as_of, 1000);
+  built.world.now = 2000;
+  built.since = 1000;
+  stage()->run(built);
+  EXPECT_EQ(built.seen.notes, std::vector<std::string>{"1 of 1 docker images were made before"});
+  EXPECT_EQ(built.as_of, 1000) << "the layer is as old as the image";
+  built.since = 1001;
+  stage()->run(built);
+  EXPECT_EQ(built.seen.notes.size(), 1U);
+  EXPECT_EQ(built.as_of, 2000);
+}
+
 TEST_F(DockerImagesTest, TheKeyHoldsProjectsFilesAndTheProgramsThatAreAskedFor) {
   fs::create_directories(folder.path() / "project/target");
   write("project/pom.xml", "<x/>");
   write("project/image.lock", "");
+  write("project/.settings", "of an editor");
+  write("project/target/before", "x");
   write("conf", "1");
   write("a.yml",
         "name: a\nsuite: bookworm\nmaven: [{project: project, tree: target/image, to: /}]\n"
         "files: [{from: conf, to: /etc/conf}]\n");
-  const std::string before = key();
+  stage::KeyWriter writer(work.host());
+  stage()->describe(writer);
+  std::vector<std::string> served;
+  for (const host::TreeNode& node : writer.inputs().at(folder.path() / "project"))
+    served.push_back(node.path);
+  EXPECT_EQ(served, (std::vector<std::string>{"image.lock", "pom.xml"}));
+  const std::string& before = writer.text();
   EXPECT_NE(before.find("tool mmdebstrap "), std::string::npos);
+  EXPECT_NE(before.find("tool java "), std::string::npos) << "what compiles";
   EXPECT_NE(before.find("tool mvn "), std::string::npos);
   EXPECT_EQ(before.find("tool skopeo"), std::string::npos);
   EXPECT_NE(before.find("input a:latest conf"), std::string::npos);
@@ -146,7 +230,7 @@ TEST_F(DockerImagesTest, TheKeyHoldsProjectsFilesAndTheProgramsThatAreAskedFor) 
   EXPECT_EQ(key(), before);
   write("conf", "2");
   EXPECT_NE(key(), before);
-  EXPECT_EQ(stage()->asked_tools(), (std::vector<std::string_view>{"mmdebstrap", "mvn"}));
+  EXPECT_EQ(stage()->asked_tools(), (std::vector<std::string_view>{"mmdebstrap", "java", "mvn"}));
 }
 
 TEST_F(DockerImagesTest, AJarThatTheLockDoesNotNameIsRefused) {
@@ -167,13 +251,13 @@ TEST_F(DockerImagesTest, AJarThatTheLockDoesNotNameIsRefused) {
     return error_of([&] { stage("{images: [a.yml, b.yml], archive: false}")->run(work); });
   };
   const std::string error = refused();
-  EXPECT_NE(error.find("image.lock:1:1: the tree has 'lib/y.jar', which is not listed"), std::string::npos)
+  EXPECT_NE(error.find("image.lock: the tree has 'lib/y.jar', which no line names"), std::string::npos)
       << error;
   EXPECT_EQ(error.find("x.jar"), std::string::npos);
   write("project/image.lock", x + base::sha256("x") + "  lib/y.jar\n");
   // Named it is taken, and what follows ends without a real root.
   work.world.on({"tar", "--create"}, fakes::failed(2, "no layer"));
-  EXPECT_EQ(refused().find("not listed"), std::string::npos);
+  EXPECT_EQ(refused().find("no line names"), std::string::npos);
 }
 
 TEST_F(DockerImagesTest, APrivateKeyInTheFilesIsRefused) {

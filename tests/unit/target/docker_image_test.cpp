@@ -157,6 +157,14 @@ TEST_F(DockerImageTest, ACircleAndASecondOneOfANameAreRefused) {
             "b.yml:2:8: the image 'a:latest' is defined twice; it is in a.yml as well");
 }
 
+TEST_F(DockerImageTest, ARegistryOnThisMachineIsKnownByItsWholeHost) {
+  for (const char* here : {"localhost/x@sha256:1", "localhost:5000/x", "127.0.0.1:5000/a/b", "127.1.2.3/x"})
+    EXPECT_TRUE(target::is_on_loopback(here)) << here;
+  for (const char* elsewhere : {"127.example.org/x", "127.0.0.1.example.org/x",
+                                "localhost.example.org:5000/x", "example.org/localhost:5000/x"})
+    EXPECT_FALSE(target::is_on_loopback(elsewhere)) << elsewhere;
+}
+
 TEST_F(DockerImageTest, PathsThatLeaveTheImageAreRefused) {
   EXPECT_NE(errors("name: a\nsuite: x\nremove: [/a/../b]\n").find("remove: '/a/../b' is no whole path"),
             std::string::npos);
