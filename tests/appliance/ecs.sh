@@ -4,8 +4,8 @@
 # client certificates; and containers that have no rights they do not need.
 # Needs pdfsig, jq, gpg, python3-aiosmtpd.
 # shellcheck disable=SC2016
-# label: soak
-# timeout: 2400
+# label: boot
+# timeout: 1800
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$here/stand-in.inc"
