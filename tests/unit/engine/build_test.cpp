@@ -989,7 +989,7 @@ TEST(Build, OfTwoBuildersOfOneStepOneBuildsAndTheOtherWaits) {
     const int fd = ::open(count.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
     EXPECT_EQ(::write(fd, "x", 1), 1);
     ::close(fd);
-    ::usleep(300'000);
+    ::usleep(1'500'000);  // the other has to come to the lock meanwhile, on a machine with other work too
     host::write_file(work.new_disk(), "base\n");
   });
   std::vector<pid_t> all;
