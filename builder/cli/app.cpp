@@ -231,7 +231,9 @@ void add_options(CLI::App& verb, std::string_view name, Raw& raw) {
     value("--profile", raw.profile, "PROFILE",
           "whose checks are run; default those of image.json beside the image");
     value("--firmware", raw.firmware, "bios|uefi", "instead of what the profile says");
-    value("--env", raw.env, "FILE", "an environment that the image is given, or the seed disk of one (.iso)");
+    value("--env", raw.env, "FILE",
+          "an environment that the image is given, or the seed disk of one (.iso); its own checks are mostly "
+          "those of a machine without, so give --shell, -- COMMAND or --profile");
     verb.add_flag("--shell", raw.shell, "look inside: a shell of root instead of the checks");
     verb.add_flag(
         "--settled", raw.settled,

@@ -45,7 +45,8 @@ failed() {
   check "$2: by the one before" runs_commit "$running"
   check "$2: with its rows" unchanged
   check "$2: it is tagged" tag_is last_failed_ecs "$1"
-  check "$2: the page would tell it" guest grep -qi 'the one before goes on' /run/appliance/503.html
+  check "$2: its own page tells it" front_says 'the one before goes on' '' "${as[@]}"
+  check "$2: the other page would" guest grep -qi 'the one before goes on' /run/appliance/503.html
   check "$2: no migration is left half done" has_not /data/ecs-pgdump/migration-running
 }
 
@@ -134,7 +135,7 @@ echo '# and back'
 back_to "$two"
 check 'the appliance starts' guest appliance-start
 check 'nothing failed any more' has_not /app/etc/tags/last_failed_ecs
-silent() { ! guest grep -qi 'the one before goes on' /run/appliance/503.html; }
+silent() { ! guest grep -qi 'the one before goes on' /run/appliance/503.html && ! front_says 'the one before goes on' '' "${as[@]}"; }
 check 'and nothing is told' silent
 images() { guest docker image ls --format '{{.Tag}}' ecs | grep -cE '^[0-9a-f]{40}$'; }
 few() { [ "$(images)" -le 2 ]; }

@@ -97,6 +97,10 @@ program appliance-status <<'FAKE'
 #!/bin/bash
 case $1 in --notice) echo "$3" >"$W/notice.$2" ;; esac
 FAKE
+program setpriv <<'FAKE'
+#!/bin/bash
+cat >"$W/told"
+FAKE
 program curl <<<'#!/bin/sh'
 program systemctl <<<'#!/bin/sh'
 image() { echo "sha256:$(printf '%s' "$1" | sha256sum | cut -d ' ' -f 1)"; }
@@ -175,7 +179,7 @@ check 'the migration got the settings of the environment' grep -qx 'migrate ecs:
 two=$(commit two)
 touch "$work/no-dump"
 check 'a database that cannot be dumped: the one before goes on' goes_on "$one"
-check 'and that is told' grep -q 'could not be dumped' "$work/notice.ecs"
+check 'and that is told' grep -q 'could not be dumped' "$work/notice.ecs" "$work/told"
 check 'nothing was migrated' refused grep -q migrate "$work/roles"
 rm "$work/no-dump"
 rm "$work/etc/tags/last_failed_ecs"

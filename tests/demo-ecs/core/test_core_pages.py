@@ -36,6 +36,13 @@ class Pages(TestCase):
     def get(self, path, **headers):
         return self.client.get(path, HTTP_HOST='ecs.test', **headers)
 
+    def test_what_the_appliance_says_of_it_is_for_the_verified(self):
+        with tempfile.TemporaryDirectory() as folder, override_settings(CACHE_FOLDER=Path(folder)):
+            self.assertNotContains(self.get('/', **VERIFIED), 'class="says"')
+            (Path(folder) / 'notice').write_text('A new version <b> did not start.')
+            self.assertContains(self.get('/', **VERIFIED), 'A new version &lt;b&gt; did not start.')
+            self.assertNotContains(self.get('/', **BY_NGINX), 'did not start')
+
     def test_visitors_see_green_or_red_and_nothing_else(self):
         for page in ('/', '/status.json'):
             answer = self.get(page, **BY_NGINX)

@@ -75,6 +75,14 @@ def status_json(request):
     return JsonResponse({'all': all(part['ok'] for part in found.values()), 'parts': found})
 
 
+def notice():
+    """What the appliance says of this application: that another version was given up, or could not be fetched. '' when nothing."""
+    try:
+        return (settings.CACHE_FOLDER / 'notice').read_text(errors='replace')[:500].strip()
+    except OSError:
+        return ''
+
+
 @require_safe
 def status(request):
     found = found_for(request)
@@ -82,6 +90,7 @@ def status(request):
     bad = [tile['title'] for tile in tiles if not tile['ok']]
     context = {'tiles': tiles, 'bad': bad, 'now': timezone.now()}
     if request.serial is not None:
+        context['notice'] = notice()
         try:
             with transaction.atomic():
                 context['jobs'] = list(Job.objects.all()[:5])

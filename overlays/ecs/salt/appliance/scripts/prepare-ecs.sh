@@ -253,6 +253,8 @@ notice=
 [ ! -s "$run/failed-ecs" ] ||
   notice="A new version of the application $(cat "$run/failed-ecs"), and the one before goes on. Version: $(tagged last_failed_ecs). Why: journalctl -u prepare-ecs"
 appliance-status --notice ecs "$notice"
+# who runs tells it too; the folder is app's, so app writes
+printf '%s\n' "$notice" | setpriv --reuid=app --regid=app --clear-groups sh -c 'cat >/volatile/ecs-cache/notice' || echo 'the application could not be told' >&2
 usable || die "The application $(cat "$run/failed-ecs" 2>/dev/null || echo 'is not there'), and there is no other to go on with: journalctl -u prepare-ecs"
 
 run_hooks prepare-ecs.late
