@@ -107,6 +107,22 @@ sql "insert into documents (text) values ('after the backup')"
 check 'what is there is replaced when that is asked for' guest appliance-restore.sh --replace
 check 'the rows are those of the backup' rows_same
 
+echo '# to another machine, which is this one'
+guest sh -c '
+  set -eu
+  ssh-keygen -q -t ed25519 -N "" -f $1/sftp-key && cat $1/sftp-key.pub >>/root/.ssh/authorized_keys2
+  ssh-keyscan 127.0.0.1 >>/root/.ssh/known_hosts 2>/dev/null
+  mkdir $1/by-sftp
+  sed -i "s,^  backup:,  backup:\n    url: sftp://root@127.0.0.1/$1/by-sftp\n    options: --ssh-options=\"-oIdentityFile=$1/sftp-key\"," /app/env.yml
+  sed -i "/^    options: .*volsize/d" /app/env.yml
+  appliance-start >/dev/null' sh $target
+check 'the backup succeeds' backup
+check 'and lies there' guest sh -c 'ls $1/by-sftp | grep -q "^duplicity-full"' sh $target
+sql "insert into documents (text) values ('after that backup')"
+check 'it comes back' guest appliance-restore.sh --replace
+check 'the rows are those of the backup' rows_same
+guest rm -f /root/.ssh/known_hosts
+
 echo '# as it was'
 sql 'drop table documents'
 guest sh -c 'rm -rf /data/ecs-storage-vault/ab /data/ecs-ca/ca.cert.pem /data/ecs-gpg/pubring.gpg /volatile/ecs-backup-test /volatile/ecs-backup-work /data/ecs-pgdump/ecs.pgdump /data/etc/pdfas /data/etc/hooks/prepare-ecs.late/test-mine.sh; cp -a $1/etc.kept/. /data/etc/; rm -rf $1' sh $target
