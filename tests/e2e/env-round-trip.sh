@@ -55,7 +55,7 @@ cmp "$work/made.yml" "$work/safe/env.yml" || fail "another file came back"
 # The appliance with the seed disk as it is, in QEMU as anybody starts it.
 image=$kept/ecs-bookworm/ecs-bookworm.qcow2
 qemu-img create -q -f qcow2 -b "$image" -F qcow2 "$work/disk.qcow2"
-qemu-system-x86_64 -cpu max -m 2G -smp 2 -display none -monitor "unix:$work/monitor,server=on,wait=off" \
+qemu-system-x86_64 -cpu max -m 3G -smp 2 -display none -monitor "unix:$work/monitor,server=on,wait=off" \
   -serial "file:$work/console" \
   -drive "file=$work/disk.qcow2,if=virtio,cache=unsafe" -drive "file=$work/safe/env-cidata.iso,if=virtio,format=raw,readonly=on" \
   -nic "user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:0-:22" 2>"$work/err" &
@@ -83,11 +83,10 @@ logged_in() {
   inside true 2>"$work/err"
 }
 wait_for 600 "a login with the key of the environment" logged_in
-inside cloud-init status --wait >"$work/out" 2>"$work/err" || fail "cloud-init: $(tail -n 30 "$work/console")"
+# its services are set up for the environment; that its application runs is appliance.ecs's, and is not waited for
+wait_for 900 "the services are set up" inside systemctl is-active prepare-appliance.service
 [ "$(inside cloud-id)" = nocloud ] || fail "cloud-init has it from elsewhere"
 [ "$(inside hostname)" = ecs ] || fail "the machine is called $(inside hostname)"
-# its services are set up for the environment; that its application runs is appliance.ecs's
-wait_for 900 "the services are set up" inside systemctl is-active prepare-appliance.service
 inside test ! -e /run/appliance-failed || fail "it says: $(inside cat /run/appliance-failed)"
 inside journalctl -u prepare-env >"$work/out" 2>"$work/err" || fail "no journal"
 says 'environment: /run/active-env.yml: from .*cidata'
@@ -95,5 +94,5 @@ says 'environment: /run/active-env.yml: from .*cidata'
 [ "$(inside stat -c %a:%u /run/active-env.yml)" = 600:0 ] || fail "others may read the active environment"
 inside cat /run/active-env.yml >"$work/active"
 cmp "$work/made.yml" "$work/active" || fail "another environment is active"
-inside systemctl poweroff || true
-wait_for 120 "the end of the machine" sh -c "! kill -0 $qemu 2>/dev/null"
+kill "$qemu"
+wait "$qemu" || true
