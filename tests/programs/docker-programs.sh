@@ -27,7 +27,7 @@ refused() { ! "$@"; }
 
 share=$work/share
 mkdir -p "$work"/{bin,run,var,docker/tags,docker/labels,docker/containers} "$work/etc/tags" "$share/images" "$work/dumps"
-for name in docker-links images-load prepare-ecs appliance-cleanup appliance-containers; do
+for name in docker-links images-load prepare-ecs appliance-cleanup appliance-containers appliance-start; do
   sed -e "s|/usr/local/share/appliance|$share|g" "$scripts/$name.sh" >"$share/$name.sh"
 done
 sed -e "s|/usr/local/share/appliance|$share|g; s|=/run/appliance-|=$work/run/appliance-|; s|=/run/appliance|=$work/run|; s|=/run/|=$work/run/|" \
@@ -102,7 +102,15 @@ program setpriv <<'FAKE'
 cat >"$W/told"
 FAKE
 program curl <<<'#!/bin/sh'
-program systemctl <<<'#!/bin/sh'
+# a start goes on while there is a file `starting`, which it takes away
+program systemctl <<'FAKE'
+#!/bin/bash
+case $* in
+  *is-failed*) exit 1 ;;
+  show*prepare-ecs.service) [ ! -e "$W/starting" ] || { rm "$W/starting"; echo activating; } ;;
+  'restart '*) [ ! -e "$W/starting" ] && echo "$*" >>"$W/restarted" ;;
+esac
+FAKE
 image() { echo "sha256:$(printf '%s' "$1" | sha256sum | cut -d ' ' -f 1)"; }
 tag_is() { [ "$(cat "$work/docker/tags/$1" 2>/dev/null)" = "$2" ]; }
 silent() { touch "$work/docker/silent"; }
@@ -213,6 +221,12 @@ check 'and nothing is told any more' test -z "$(cat "$work/notice.ecs")"
 echo leftover >"$work/docker/oneoff"
 check 'the unit ends: so does what it started' sh "$share/prepare-ecs.sh" stopped
 check 'no container of it is left' test ! -e "$work/docker/oneoff"
+
+# ---- starting anew
+
+check 'asked for help, a start gives it and does nothing' bash -c 'sh "$1" --help | grep -qx "usage: appliance-start" && [ ! -e "$W/restarted" ]' bash "$share/appliance-start.sh"
+starting() { touch "$work/starting" && sh "$share/appliance-start.sh" && grep -q 'restart appliance' "$work/restarted"; }
+check 'a start waits for the one that goes on' starting
 
 # ---- cleaning up
 

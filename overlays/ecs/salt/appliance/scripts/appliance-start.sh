@@ -11,6 +11,9 @@ fi
 # shellcheck source=appliance.include
 . /usr/local/share/appliance/appliance.include
 
+steps='prepare-env.service prepare-appliance.service appliance-images.service prepare-ecs.service'
+chain="$steps appliance.service"
+
 # A start that goes on, the boot's too, is waited for: what is ended in its middle has failed.
 goes_on() {
   for _unit in $steps; do
@@ -28,8 +31,6 @@ done
 
 rm -f "$failed_flag" "$updating_flag" "$run"/reason.*
 if systemctl -q is-failed appliance-storage.service; then "$share/storage.sh" restart; fi
-steps='prepare-env.service prepare-appliance.service appliance-images.service prepare-ecs.service'
-chain="$steps appliance.service"
 # shellcheck disable=SC2086
 systemctl reset-failed $chain 2>/dev/null || true
 systemctl restart appliance.service || true
