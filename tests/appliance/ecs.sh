@@ -4,8 +4,8 @@
 # client certificates; and containers that have no rights they do not need.
 # Needs pdfsig, jq, gpg, python3-aiosmtpd.
 # shellcheck disable=SC2016
-# label: boot
-# timeout: 1800
+# label: soak
+# timeout: 3600
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$here/stand-in.inc"
@@ -124,7 +124,7 @@ manage revoke "$serial" >/dev/null
 wait_for 10 'revoked: refused' front_is 403 '' "${as[@]}"
 
 echo '# containers'
-check 'each is healthy' all_healthy
+wait_for 60 'each is healthy' all_healthy
 only_bridge() { [ "$(guest docker network ls --format '{{.Name}}' | sort | xargs)" = 'bridge host none' ]; }
 check 'no network but those of docker' only_bridge
 rights() {
