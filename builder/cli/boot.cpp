@@ -124,7 +124,7 @@ std::string user_data(const Invocation& call) {
 }
 
 // What an appliance would refuse is told before minutes are spent on booting it. A note and no error: some
-// boot to see just that, and not every image is an appliance.
+// boot to see just that, and not every image is an appliance. Nor is a gpg that is missing here.
 void look_at(const std::string& given, const Invocation& call, Progress& observer) {
   if (given.empty()) return;
   try {
@@ -132,8 +132,9 @@ void look_at(const std::string& given, const Invocation& call, Progress& observe
     if (mistakes.empty()) return;
     observer.note(fmt::format("{}; the appliance will refuse it (kiln env check: {} in all)",
                               mistakes.front().what(), mistakes.size()));
-  } catch (const base::Error& without_gpg) {
-    observer.note(without_gpg.what());
+  } catch (const base::Error& error) {
+    if (error.exit() != base::Exit::missing) throw;
+    observer.note(error.what());
   }
 }
 
