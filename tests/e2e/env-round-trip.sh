@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # An environment is made, packed, printed, scanned askew and recovered; the appliance that is booted with the seed disk of what
 # came back lets in whom it names, sets itself up for it, and has the very same file in force.
-# label: boot
+# label: soak
 # needs: ecs
 # timeout: 1800
 . "$(dirname "$0")/common.inc"

@@ -2,7 +2,7 @@
 # Downloads are kept: a build from nothing but them, where there is no network at all, is the same as with one; as root and,
 # in the guest, as anybody: nginx and PostgreSQL installed natively and in the guest are the same content. What is missing
 # is named. A guest takes what is kept and gives back what it had to fetch.
-# label: guest
+# label: soak
 # needs: salt
 # timeout: 1800
 . "$(dirname "$0")/common.inc"

@@ -46,13 +46,11 @@ DOMAIN = env('APPLIANCE_DOMAIN') or 'localhost'
 PROXY_SECRET = env('APPLIANCE_PROXY_SECRET', '')
 PDFAS_URL = env('PDFAS_URL') or 'http://pdfas:8080/pdf-as-web/'
 PDFAS_SECRET = env('PDFAS_SECRET', '')
-MOCCA_URL = env('MOCCA_URL') or 'http://mocca:8080/bkuonline/'
 CA_FOLDER = Path(env('CA_FOLDER') or '/app/ecs-ca')
 GPG_FOLDER = Path(env('GPG_FOLDER') or '/app/ecs-gpg')
 VAULT_FOLDER = Path(env('VAULT_FOLDER') or '/app/ecs-storage-vault')
 CACHE_FOLDER = Path(env('CACHE_FOLDER') or '/app/ecs-cache')
 RUN_FOLDER = Path(env('ECS_RUN') or '/tmp')  # of this container alone: the program `run` finds it
-USERSWITCHER_ENABLED = env('ECS_USERSWITCHER_ENABLED') == 'true'
 
 SMTP_HOST, SMTP_PORT = address(env('SMTP_URL') or 'smtp://172.17.0.1:25', 25)
 MAIL_SIZE_LIMIT = 10 * 1024 * 1024  # a mail is held several times while it is stored, and the container has 256 MiB
