@@ -87,7 +87,8 @@ may use namespaces and loop devices, else in a booted guest; the ids are the sam
 Composing and Dockerfiles need root.
 
 `/usr/local/share/appliance/images` has `images.list`, a line "NAME:TAG sha256:ID" for each image, and, unless `archive:
-false`, `images.tar.zst`: `zstd -dc images.tar.zst | docker load` brings all back.)";
+false`, `images.tar.zst`: `zstd -dc images.tar.zst | docker load` brings all back. A second step of this kind adds its images
+to the list, whatever had one of their names is that name's no longer, and its archive is `images-2.tar.zst`.)";
 
 constexpr std::array<stage::Option, 4> options = {{
     {.name = "images",
@@ -732,6 +733,7 @@ class DockerImages : public stage::Stage {
   void run(stage::Workspace& work) const override {
     const std::vector<DockerImage> images = read([&](const fs::path& file) { return work.input(file); });
     require_engine(work);
+    const Earlier earlier = find_earlier(work);
     Maker maker(work, options_);
     std::vector<target::NamedImage> named;
     std::set<std::string> resolved;  // of layers that images share, once
@@ -755,12 +757,32 @@ class DockerImages : public stage::Stage {
     const fs::path archive = work.scratch() / "images.tar";
     target::write_docker_archive(archive, named);
     load(work, named, archive);
-    leave(work, named, archive);
+    leave(work, named, archive, earlier);
   }
 
  private:
   [[nodiscard]] std::vector<DockerImage> read(const std::function<fs::path(const fs::path&)>& real) const {
     return definitions(options_.paths("images"), real);
+  }
+
+  // What earlier steps of this kind left in the image.
+  struct Earlier {
+    std::vector<std::string> list;  // lines
+    int archives = 0;
+  };
+
+  static Earlier find_earlier(stage::Workspace& work) {
+    image::Files& files = work.files();
+    Earlier earlier;
+    const std::string list = fmt::format("{}/images.list", images_folder);
+    if (files.find(list)) earlier.list = base::lines(files.read(list));
+    while (files.find(fmt::format("{}/{}", images_folder, archive_name(earlier.archives))))
+      ++earlier.archives;
+    return earlier;
+  }
+
+  static std::string archive_name(int earlier) {
+    return earlier == 0 ? "images.tar.zst" : fmt::format("images-{}.tar.zst", earlier + 1);
   }
 
   // Told before minutes are spent.
@@ -828,8 +850,8 @@ class DockerImages : public stage::Stage {
   }
 
   // What is beside the engine's store.
-  void leave(stage::Workspace& work, const std::vector<target::NamedImage>& images,
-             const fs::path& archive) const {
+  void leave(stage::Workspace& work, const std::vector<target::NamedImage>& images, const fs::path& archive,
+             const Earlier& earlier) const {
     std::vector<host::Member> members;
     const auto add = [&](std::string_view name) -> host::Member& {
       host::Member member;
@@ -840,6 +862,12 @@ class DockerImages : public stage::Stage {
       return members.back();
     };
     std::string list;
+    for (const std::string& line : earlier.list) {
+      const std::string_view name = std::string_view(line).substr(0, line.find(' '));
+      if (std::none_of(images.begin(), images.end(),
+                       [&](const target::NamedImage& image) { return image.name == name; }))
+        list += line + '\n';
+    }
     for (const target::NamedImage& image : images)
       list += fmt::format("{} sha256:{}\n", image.name, image.files.id());
     add("images.list").content = list;
@@ -851,7 +879,7 @@ class DockerImages : public stage::Stage {
       command.timeout = work.step_limit();
       command.purpose = "compressing the archive";
       host::require(*work.host().runner, command);
-      add("images.tar.zst").source = packed;
+      add(archive_name(earlier.archives)).source = packed;
     }
     const fs::path tar = work.scratch() / "leave.tar";
     host::write_archive(tar, host::Format::tar, members);
@@ -877,7 +905,7 @@ const stage::StageType docker_images = {
     .doc = doc,
     .kind = stage::Kind::image,
     .place = stage::Place::native_or_guest,
-    .revision = 1,
+    .revision = 2,
     .resolves = true,
     .options = options,
     .tools = tools,

@@ -321,20 +321,20 @@ std::vector<std::string> option_names(const CLI::App& verb) {
   return names;
 }
 
-// CLI11's own words do for values that are missing; for what it does not know a guess says more.
+// CLI11's own words do for values that are missing; for what it does not know a guess says more. An option it
+// does not know goes before a word that is missing: `--prifile p.yml` is both.
 Error translated(const CLI::ParseError& error, const CLI::App& verb) {
   const bool top = verb.get_name() == "kiln";
   const std::string see = top ? "see kiln --help" : fmt::format("see kiln {} --help", verb.get_name());
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    const std::vector<std::string> extras = verb.remaining();
-    if (!extras.empty() && extras.front().starts_with('-')) {
-      const std::string word = extras.front().substr(0, extras.front().find('='));
-      return usage(fmt::format("unknown option '{}'{}", word,
-                               guess_text(base::did_you_mean(word, option_names(verb)))))
-          .hint(see);
-    }
-    if (!extras.empty()) return usage(fmt::format("'{}' is one word too many", extras.front())).hint(see);
+  const std::vector<std::string> extras = verb.remaining();
+  if (!extras.empty() && extras.front().starts_with('-')) {
+    const std::string word = extras.front().substr(0, extras.front().find('='));
+    return usage(fmt::format("unknown option '{}'{}", word,
+                             guess_text(base::did_you_mean(word, option_names(verb)))))
+        .hint(see);
   }
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !extras.empty())
+    return usage(fmt::format("'{}' is one word too many", extras.front())).hint(see);
   return usage(error.what()).hint(see);
 }
 

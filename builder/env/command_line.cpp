@@ -388,15 +388,15 @@ const Verb& find_verb(const std::string& name, const std::string& called) {
       .hint("known are " + base::join(verb_names(), ", "));
 }
 
-// CLI11's own words do for values that are missing; for what it does not know a guess says more.
+// CLI11's own words do for values that are missing; for what it does not know a guess says more. An option it
+// does not know goes before a word that is missing.
 Error translated(const CLI::ParseError& error, const CLI::App& parser) {
   const std::string see = fmt::format("see {} --help", parser.get_name());
-  const std::vector<std::string> extras = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr
-                                              ? parser.remaining()
-                                              : std::vector<std::string>();
-  if (extras.empty()) return usage(error.what()).hint(see);
-  if (!extras.front().starts_with('-'))
+  const std::vector<std::string> extras = parser.remaining();
+  const bool unknown = !extras.empty() && extras.front().starts_with('-');
+  if (!unknown && dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !extras.empty())
     return usage(fmt::format("'{}' is one word too many", shown(extras.front()))).hint(see);
+  if (!unknown) return usage(error.what()).hint(see);
   std::vector<std::string> known;
   for (const CLI::Option* option : parser.get_options())
     for (const std::string& name : option->get_lnames()) known.push_back("--" + name);

@@ -76,6 +76,12 @@ TEST_F(AppTest, AnUnknownVerbGetsAGuess) {
   EXPECT_THAT(said.err, HasSubstr("error: unknown verb 'biuld', did you mean 'build'?"));
 }
 
+TEST_F(AppTest, AnUnknownOptionIsToldBeforeWhatIsMissing) {
+  EXPECT_EQ(kiln_.run({"build", "--ofline"}).err,
+            "error: unknown option '--ofline', did you mean '--offline'?; see kiln build --help\n");
+  EXPECT_THAT(kiln_.run({"build"}).err, HasSubstr("PROFILE"));
+}
+
 TEST_F(AppTest, AnOptionIsNoValueOfTheOneBeforeIt) {
   Said said = kiln_.run({"build", "--store", "--no-boot", "minimal"});
   EXPECT_EQ(said.status, 2);

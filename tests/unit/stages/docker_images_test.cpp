@@ -82,6 +82,15 @@ TEST_F(DockerImagesTest, TheImagesOwnEngineLoadsThemWithoutANetwork) {
   EXPECT_TRUE(work.fake_system.ran("tar --extract")) << "the list goes into the image";
 }
 
+TEST_F(DockerImagesTest, WhatAnEarlierStepLeftStaysButForTheSameName) {
+  const std::string id(64, 'b');
+  work.image_files.add("/usr/local/share/appliance/images/images.list",
+                       "a:latest sha256:" + id + "\nother:1 sha256:" + id + "\n");
+  engine_has("sha256:" + image.id());
+  stage()->run(work);
+  EXPECT_EQ(work.kept.at("images.list"), "other:1 sha256:" + id + "\na:latest sha256:" + image.id() + "\n");
+}
+
 TEST_F(DockerImagesTest, WhatTheEngineMadeOfThemIsCompared) {
   engine_has("sha256:" + std::string(64, 'a'));
   EXPECT_NE(error_of([&] { stage()->run(work); }).find("the engine has a:latest as sha256:aaa"),

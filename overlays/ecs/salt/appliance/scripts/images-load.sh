@@ -7,7 +7,7 @@ unit=appliance-images
 # shellcheck source=appliance.include
 . /usr/local/share/appliance/appliance.include
 
-archive=$images/images.tar.zst
+archives=("$images"/images*.tar.zst)
 
 # missing: names of the list whose image is not in the store
 missing() {
@@ -27,12 +27,14 @@ before=$(image_of ecs) || die "$silent"
 names=$(missing) || die "$silent"
 if [ -n "$names" ]; then
   progress 'Loading the images of the application.'
-  [ -s "$archive" ] ||
+  [ -s "${archives[0]}" ] ||
     die "Images of the appliance are missing in docker's store, and it brings no archive to load them from:$names"
-  if ! said=$(zstd -dcq "$archive" | docker load --quiet 2>&1); then
-    printf '%s\n' "$said" >&2
-    die "The archive of the appliance's images cannot be loaded, it is damaged or there is no room: $archive"
-  fi
+  for archive in "${archives[@]}"; do
+    if ! said=$(zstd -dcq "$archive" | docker load --quiet 2>&1); then
+      printf '%s\n' "$said" >&2
+      die "The archive of the appliance's images cannot be loaded, it is damaged or there is no room: $archive"
+    fi
+  done
   names=$(missing) || die "$silent"
   [ -z "$names" ] || die "The archive of the appliance's images lacks some that its list names:$names"
   echo 'the images were loaded from the archive'
