@@ -70,10 +70,10 @@ constexpr std::string_view package_content =
 // The content of the file `path` of an archive, or of the files of a Debian package.
 std::optional<std::string> take(const fs::path& archive, const std::string& path) {
   std::optional<std::string> found;
-  const host::EachMember look = [&](const host::Member& member, const std::function<std::string()>& read) {
+  const host::EachMember look = [&](const host::Member& member, const host::Content& read) {
     if (member.kind == 'f' && member.path == path) found = read();
   };
-  host::read_archive(archive, [&](const host::Member& member, const std::function<std::string()>& read) {
+  host::read_archive(archive, [&](const host::Member& member, const host::Content& read) {
     if (member.kind == 'f' && member.path.starts_with(package_content) && member.path != path)
       host::read_archive_in(read(), member.path, look);
     else

@@ -37,10 +37,9 @@ std::unique_ptr<cache::Store> open_store(const Invocation& call) {
   return std::make_unique<cache::Store>(call.host, call.store);
 }
 
-std::vector<plan::StepState> look_up(const Invocation& call, const plan::Plan& plan,
-                                     const std::vector<plan::StepKey>& keys, cache::Store* store) {
-  if (store != nullptr) return engine::states(plan, keys, *store, forced_from(call, plan), call.host.now());
-  return {plan.steps.size(), {.hit = false, .why = "never built", .last_seconds = -1, .releases = {}}};
+engine::States look_up(const Invocation& call, const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
+                       cache::Store* store) {
+  return engine::states(plan, keys, store, forced_from(call, plan), call.host.now());
 }
 
 std::string forced_from(const Invocation& call, const plan::Plan& plan) {

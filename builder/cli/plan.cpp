@@ -74,16 +74,21 @@ class Mirrors {
 };
 
 nlohmann::ordered_json as_json(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
-                               const std::vector<plan::StepState>& states,
-                               const std::vector<Online>& online) {
+                               const engine::States& states, const std::vector<Online>& online) {
+  const auto seconds = [](const plan::StepState& state) {
+    return state.last_seconds < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(state.last_seconds);
+  };
   nlohmann::ordered_json steps = nlohmann::ordered_json::array();
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
     const plan::PlannedStep& step = plan.steps[i];
-    nlohmann::ordered_json entry = {
-        {"id", step.id},        {"stage", step.type->name}, {"text", step.stage->text(stage::Tense::will)},
-        {"hit", states[i].hit}, {"why", states[i].why},     {"key", keys[i].key}};
-    entry["last_seconds"] = states[i].last_seconds < 0 ? nlohmann::ordered_json()
-                                                       : nlohmann::ordered_json(states[i].last_seconds);
+    const plan::StepState& state = states.steps[i];
+    nlohmann::ordered_json entry = {{"id", step.id},
+                                    {"stage", step.type->name},
+                                    {"text", step.stage->text(stage::Tense::will)},
+                                    {"hit", state.hit},
+                                    {"why", state.why},
+                                    {"key", keys[i].key},
+                                    {"last_seconds", seconds(state)}};
     if (!online.empty()) {
       entry["mirrors"] = online[i].asked() ? nlohmann::ordered_json({{"moved", online[i].moved},
                                                                      {"as_recorded", online[i].same},
@@ -92,40 +97,63 @@ nlohmann::ordered_json as_json(const plan::Plan& plan, const std::vector<plan::S
     }
     steps.push_back(std::move(entry));
   }
-  return {{"profile", plan.profile.name}, {"file", plan.profile.file.string()}, {"steps", std::move(steps)}};
+  nlohmann::ordered_json proofs = nlohmann::ordered_json::array();
+  for (const engine::ProofState& proof : states.proofs)
+    proofs.push_back({{"id", proof.id},
+                      {"text", proof.text},
+                      {"hit", proof.state.hit},
+                      {"why", proof.state.why},
+                      {"last_seconds", seconds(proof.state)}});
+  return {{"profile", plan.profile.name},
+          {"file", plan.profile.file.string()},
+          {"steps", std::move(steps)},
+          {"proofs", std::move(proofs)}};
 }
 
-void print(std::ostream& out, const plan::Plan& plan, const std::vector<plan::StepState>& states,
+void print(std::ostream& out, const plan::Plan& plan, const engine::States& states,
            const std::vector<Online>& online) {
+  struct Line {
+    std::string id, text, what;
+    const plan::StepState& state;
+  };
+  std::vector<Line> lines;
+  for (std::size_t i = 0; i < plan.steps.size(); ++i)
+    lines.push_back({plan.steps[i].id, plan.steps[i].stage->text(stage::Tense::will),
+                     online.empty() ? "" : online[i].text(), states.steps[i]});
+  for (const engine::ProofState& proof : states.proofs)
+    lines.push_back({proof.id, proof.text, "", proof.state});
+
   std::size_t width = 4;
   std::size_t text_width = 0;
-  for (const plan::PlannedStep& step : plan.steps) {
-    width = std::max(width, step.id.size());
-    text_width = std::max(text_width, step.stage->text(stage::Tense::will).size());
+  for (const Line& line : lines) {
+    width = std::max(width, line.id.size());
+    text_width = std::max(text_width, line.text.size());
   }
   text_width = std::min<std::size_t>(text_width, 60);
-  std::size_t hits = 0;
-  double expected = 0;
-  bool known = true;
   out << plan.profile.name << ": " << plan.profile.file.string() << '\n';
-  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
-    const plan::StepState& state = states[i];
+  for (const Line& one : lines) {
+    const plan::StepState& state = one.state;
     const std::string seconds = state.last_seconds < 0 ? "" : base::human_seconds(state.last_seconds);
-    std::string line = fmt::format("  {:<{}}  {:<4}  {:<{}}  {:>12}  {}", plan.steps[i].id, width,
-                                   state.hit ? "hit" : "miss", plan.steps[i].stage->text(stage::Tense::will),
-                                   text_width, seconds,
-                                   !state.hit       ? state.why
-                                   : online.empty() ? ""
-                                                    : online[i].text());
+    std::string line =
+        fmt::format("  {:<{}}  {:<4}  {:<{}}  {:>12}  {}", one.id, width, state.hit ? "hit" : "miss",
+                    one.text, text_width, seconds, state.hit ? one.what : state.why);
     line.erase(line.find_last_not_of(' ') + 1);
     out << base::printable(line) << '\n';
-    hits += state.hit ? 1 : 0;
-    if (!state.hit && state.last_seconds < 0) known = false;
-    if (!state.hit && state.last_seconds > 0) expected += state.last_seconds;
   }
-  const std::size_t misses = plan.steps.size() - hits;
+  std::size_t misses = 0;
+  double expected = 0;
+  bool known = true;
+  for (const plan::StepState& state : states.steps) {
+    if (state.hit) continue;
+    ++misses;
+    if (state.last_seconds < 0) known = false;
+    if (state.last_seconds > 0) expected += state.last_seconds;
+  }
+  const auto boots = std::count_if(states.proofs.begin(), states.proofs.end(),
+                                   [](const engine::ProofState& proof) { return !proof.state.hit; });
   out << fmt::format("  {} of {} steps to run", misses, plan.steps.size());
   if (misses > 0 && known) out << fmt::format(", about {}", base::human_seconds(expected));
+  if (boots > 0) out << fmt::format(", and {} boot{} to prove it", boots, boots == 1 ? "" : "s");
   out << '\n';
   const auto moved =
       std::find_if(online.begin(), online.end(), [](const Online& one) { return !one.moved.empty(); });
@@ -144,10 +172,10 @@ int plan(const Invocation& call) {
   for (auto& [plan, keys] : load_all(call, errors)) {
     plan.steps.resize(plan::steps_until(plan, call.until));
     keys.resize(plan.steps.size());
-    const std::vector<plan::StepState> states = look_up(call, plan, keys, store.get());
+    const engine::States states = look_up(call, plan, keys, store.get());
     std::vector<Online> online;
-    for (std::size_t i = 0; call.online && i < states.size(); ++i)
-      online.push_back(mirrors.ask(states[i].releases));
+    for (std::size_t i = 0; call.online && i < states.steps.size(); ++i)
+      online.push_back(mirrors.ask(states.steps[i].releases));
     if (call.json) {
       profiles.push_back(as_json(plan, keys, states, online));
     } else {

@@ -128,9 +128,9 @@ struct Loaded {
 std::vector<Loaded> load_all(const Invocation& call, std::vector<base::Error>& errors);
 // nullptr when there is none yet: looking must not make one.
 std::unique_ptr<cache::Store> open_store(const Invocation& call);
-// Hit or miss of each step in `store`, which may be nullptr.
-std::vector<plan::StepState> look_up(const Invocation& call, const plan::Plan& plan,
-                                     const std::vector<plan::StepKey>& keys, cache::Store* store);
+// Hit or miss of each step and proof in `store`, which may be nullptr.
+engine::States look_up(const Invocation& call, const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
+                       cache::Store* store);
 struct StepImage {
   std::filesystem::path image;
   profile::Proof proof;  // of the profile

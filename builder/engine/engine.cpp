@@ -132,7 +132,7 @@ std::vector<Proven> prove_all(Session& session, const std::vector<std::optional<
   for (const auto& one : exported) {
     if (!one) continue;
     for (const auto& file : one->made.artifact.list) {
-      if (!file.name.ends_with(".qcow2")) continue;
+      if (!file.name.ends_with(proven_ending)) continue;
       for (const auto firmware : session.profile.proof.firmware)
         proofs.push_back(prove(session, one->made.artifact, file, firmware));
     }

@@ -70,10 +70,21 @@ struct BuildReport {
   [[nodiscard]] bool refuted() const { return !verdicts.empty() && !proven; }
 };
 
-// States for `kiln plan`: which steps are hits in this store at `now` (wall clock, seconds), from step `from`
-// on none. Touches no network and no disk image.
-std::vector<plan::StepState> states(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
-                                    cache::Store& store, const std::string& from, std::int64_t now);
+// Whether the exported disk would be booted with this firmware; `id` as progress and reports have it.
+struct ProofState {
+  std::string id;
+  std::string text;  // what is done, as of a step
+  plan::StepState state;
+};
+struct States {
+  std::vector<plan::StepState> steps;  // one a step of the plan
+  std::vector<ProofState> proofs;      // one a firmware, when the plan exports what is proven
+};
+
+// For `kiln plan`: which steps and proofs are hits in this store at `now` (wall clock, seconds), from step
+// `from` on no step. No store, nullptr, is an empty one. Touches no network and no disk image.
+States states(const plan::Plan& plan, const std::vector<plan::StepKey>& keys, cache::Store* store,
+              const std::string& from, std::int64_t now);
 
 // `host` with an end to each tool it runs, which may hang, on a disk that does not answer say: `timeout`, or
 // when that is 0 the limit of a step under TCG.

@@ -8,6 +8,7 @@
 
 #include "base/digest.hpp"
 #include "engine/engine.hpp"
+#include "engine/proving.hpp"
 
 namespace kiln::engine {
 
@@ -114,17 +115,39 @@ std::vector<Found> look_up(const plan::Plan& plan, const std::vector<plan::StepK
   return all;
 }
 
-std::vector<plan::StepState> states(const plan::Plan& plan, const std::vector<plan::StepKey>& keys,
-                                    cache::Store& store, const std::string& from, std::int64_t now) {
-  std::vector<plan::StepState> all;
-  const Rules rules{plan::step_from(plan, from), now};
-  for (auto& found : look_up(plan, keys, store, rules)) {
-    plan::StepState state;
-    state.hit = found.hit;
-    if (found.layer) state.releases = served(*found.layer);
-    if (!found.hit) state.why = std::move(found.why);
-    state.last_seconds = found.last_seconds;
-    all.push_back(std::move(state));
+States states(const plan::Plan& plan, const std::vector<plan::StepKey>& keys, cache::Store* store,
+              const std::string& from, std::int64_t now) {
+  States all;
+  std::vector<Found> found;
+  if (store != nullptr)
+    found = look_up(plan, keys, *store, {.from = plan::step_from(plan, from), .now = now});
+  else
+    found.assign(plan.steps.size(), {.why = "never built"});
+  for (const Found& one : found) {
+    plan::StepState state{.hit = one.hit, .why = one.hit ? "" : one.why, .last_seconds = one.last_seconds};
+    if (one.layer) state.releases = served(*one.layer);
+    all.steps.push_back(std::move(state));
+  }
+  for (std::size_t i = 0; i < plan.steps.size(); ++i) {
+    const plan::PlannedStep& step = plan.steps[i];
+    if (step.type->kind != stage::Kind::artifact || step.stage->ending() != proven_ending) continue;
+    for (const profile::Firmware firmware : plan.profile.proof.firmware) {
+      plan::StepState state;
+      if (!found[i].artifact) {
+        state.why = "export missed";
+      } else {
+        for (const auto& file : found[i].artifact->list) {
+          if (!file.name.ends_with(proven_ending)) continue;
+          const auto proof = find_proof(*store, plan.profile.proof, file.sha256, firmware, &state.why);
+          state.hit = proof.has_value();
+          if (proof) state.last_seconds = proof->verdict.seconds;
+        }
+      }
+      all.proofs.push_back(
+          {proof_id(firmware),
+           proof_text(stage::Tense::will, plan.profile.name + std::string(proven_ending), firmware),
+           std::move(state)});
+    }
   }
   return all;
 }

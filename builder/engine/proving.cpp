@@ -17,42 +17,52 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using stage::Observer;
 
-namespace {
-
-std::optional<Proven> kept_proof(Session& session, const std::string& sha256, const std::string& firmware) {
-  const auto text = session.store.find_verdict(sha256, firmware);
-  if (!text) return std::nullopt;
-  const json kept = json::parse(*text, nullptr, false);
-  if (!kept.is_object() || kept.value("proof", "") != proof_digest(session.profile.proof) ||
-      !kept.contains("verdict"))
+std::optional<Proven> find_proof(const cache::Store& store, const profile::Proof& proof,
+                                 const std::string& sha256, profile::Firmware firmware, std::string* why) {
+  const auto missed = [&](const char* reason) -> std::optional<Proven> {
+    if (why != nullptr) *why = reason;
     return std::nullopt;
+  };
+  const char* name = firmware_name(firmware);
+  const auto text = store.find_verdict(sha256, name);
+  if (!text) return missed("never proven");
+  const json kept = json::parse(*text, nullptr, false);
+  if (!kept.is_object() || !kept.contains("verdict")) return missed("never proven");
+  if (kept.value("proof", "") != proof_digest(proof)) return missed("checks changed");
   try {
     Proven proven{proof::Verdict::from_json(kept.at("verdict").dump()),
-                  session.store.verdict_file(sha256, firmware, "console.log"),
-                  session.store.verdict_file(sha256, firmware, "screen.png"),
+                  store.verdict_file(sha256, name, "console.log"),
+                  store.verdict_file(sha256, name, "screen.png"),
                   true,
                   kept.value("when", 0L),
                   kept.value("accel_why", "")};
-    if (!proven.verdict.proven) return std::nullopt;
+    if (!proven.verdict.proven) return missed("never proven");
     return proven;
   } catch (const std::exception&) {
-    return std::nullopt;  // an older kiln's way to write it: prove again
+    return missed("proven by an older kiln");
   }
 }
 
-}  // namespace
+std::string proof_id(profile::Firmware firmware) {
+  return fmt::format("proof-{}", firmware_name(firmware));
+}
+
+std::string proof_text(stage::Tense tense, const std::string& name, profile::Firmware firmware) {
+  const bool will = tense == stage::Tense::will;
+  return fmt::format("{} {} ({}) and {} it", will ? "Boot" : "Booting", name,
+                     firmware == profile::Firmware::uefi ? "UEFI" : "BIOS", will ? "check" : "checking");
+}
 
 Proven prove(Session& session, const cache::Artifact& artifact, const cache::Artifact::File& file,
              profile::Firmware firmware) {
   const std::string name = firmware_name(firmware);
-  const std::string id = "proof-" + name;
-  if (auto kept = kept_proof(session, file.sha256, name)) {
+  const std::string id = proof_id(firmware);
+  if (auto kept = find_proof(session.store, session.profile.proof, file.sha256, firmware)) {
     session.observer.step_ends(id, Observer::How::reused, kept->verdict.seconds, "proven before");
     return *std::move(kept);
   }
   const double begun = session.host.elapsed();
-  session.observer.step_begins(id, fmt::format("Booting {} ({}) and checking it", file.name,
-                                               firmware == profile::Firmware::uefi ? "UEFI" : "BIOS"));
+  session.observer.step_begins(id, proof_text(stage::Tense::does, file.name, firmware));
   const auto accel = session.accel();
   const fs::path folder = session.folder() / id;
   fs::create_directories(folder / "scratch");

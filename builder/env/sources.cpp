@@ -180,7 +180,7 @@ void convert(const Found& found) {
 
 std::optional<std::string> from_iso(const fs::path& drive, const std::string& path) {
   std::optional<std::string> content;
-  host::read_archive(drive, [&](const host::Member& member, const std::function<std::string()>& read) {
+  host::read_archive(drive, [&](const host::Member& member, const host::Content& read) {
     if (member.path != path || member.kind != 'f') return;
     if (member.size > kLongest) throw Error("it has more than 1 MiB");
     content = read();

@@ -198,6 +198,21 @@ std::string tar_in_memory(const std::vector<Member>& members) {
 
 namespace {
 
+// Of the entry that `handle` is at; `damaged` makes the error.
+Content content_of(archive* handle, const std::function<base::Error()>& damaged) {
+  constexpr std::size_t piece = std::size_t{1} << 18U;
+  return Content([handle, damaged, buffer = std::vector<char>()]() mutable -> std::string_view {
+    buffer.resize(piece);
+    while (true) {
+      check_interrupt();
+      const la_ssize_t count = archive_read_data(handle, buffer.data(), buffer.size());
+      if (count == ARCHIVE_RETRY) continue;
+      if (count < 0) throw damaged();
+      return {buffer.data(), static_cast<std::size_t>(count)};
+    }
+  });
+}
+
 // `open` gives the archive its bytes; `name` is what errors call it.
 void read_members(const std::string& name, const std::function<int(archive*)>& open, const EachMember& each) {
   const Reader reader(archive_read_new(), &archive_read_free);
@@ -271,22 +286,30 @@ void read_members(const std::string& name, const std::function<int(archive*)>& o
           break;
       }
     }
-    each(member, [&]() -> std::string {
-      std::string content;
-      std::vector<char> buffer(std::size_t{1} << 16U);
-      while (true) {
-        check_interrupt();
-        const la_ssize_t count = archive_read_data(handle, buffer.data(), buffer.size());
-        if (count == ARCHIVE_RETRY) continue;
-        if (count < 0) throw damaged();
-        if (count == 0) return content;
-        content.append(buffer.data(), static_cast<std::size_t>(count));
-      }
-    });
+    each(member, content_of(handle, damaged));
   }
 }
 
 }  // namespace
+
+std::string Content::operator()() const {
+  std::string all;
+  for (std::string_view piece = next_(); !piece.empty(); piece = next_()) all += piece;
+  return all;
+}
+
+void Content::save(const fs::path& to) const {
+  const Fd out(::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!out) throw io_error("create", to, errno);
+  for (std::string_view piece = next_(); !piece.empty(); piece = next_()) {
+    while (!piece.empty()) {
+      const ssize_t put = ::write(out.get(), piece.data(), piece.size());
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) throw io_error("write", to, errno);
+      piece.remove_prefix(static_cast<std::size_t>(put));
+    }
+  }
+}
 
 void read_archive(const fs::path& from, const EachMember& each) {
   const Fd fd(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
@@ -305,8 +328,6 @@ void read_archive_in(std::string_view bytes, const std::string& name, const Each
 void expand(const fs::path& from, const fs::path& to) {
   const Fd fd(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) throw io_error("read", from, errno);
-  const Fd out(::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!out) throw io_error("create", to, errno);
   const Reader reader(archive_read_new(), &archive_read_free);
   archive* const handle = reader.get();
   archive_read_support_format_raw(handle);
@@ -322,22 +343,9 @@ void expand(const fs::path& from, const fs::path& to) {
   archive_entry* entry = nullptr;
   if (archive_read_open_fd(handle, fd.get(), std::size_t{1} << 18U) != ARCHIVE_OK) throw damaged();
   const int first = archive_read_next_header(handle, &entry);
-  if (first == ARCHIVE_EOF) return;
-  if (first != ARCHIVE_OK) throw damaged();
-  std::vector<char> buffer(std::size_t{1} << 20U);
-  while (true) {
-    check_interrupt();
-    const la_ssize_t count = archive_read_data(handle, buffer.data(), buffer.size());
-    if (count < 0) throw damaged();
-    if (count == 0) return;
-    std::string_view rest(buffer.data(), static_cast<std::size_t>(count));
-    while (!rest.empty()) {
-      const ssize_t put = ::write(out.get(), rest.data(), rest.size());
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) throw io_error("write", to, errno);
-      rest.remove_prefix(static_cast<std::size_t>(put));
-    }
-  }
+  if (first != ARCHIVE_OK && first != ARCHIVE_EOF) throw damaged();
+  const Content nothing([] { return std::string_view(); });
+  (first == ARCHIVE_EOF ? nothing : content_of(handle, damaged)).save(to);
 }
 
 void compress_socket(int from, const fs::path& to) {

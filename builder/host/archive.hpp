@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace kiln::host {
@@ -36,10 +37,24 @@ void write_archive(const std::filesystem::path& to, Format format, const std::ve
 // The same as a tar, in memory.
 std::string tar_in_memory(const std::vector<Member>& members);
 
-using EachMember = std::function<void(const Member&, const std::function<std::string()>& read)>;
+// Of the member that is being looked at; taken once. Throws base::Error when the archive is damaged.
+class Content {
+ public:
+  using Next = std::function<std::string_view()>;  // the next piece, empty at the end
+  explicit Content(Next next) : next_(std::move(next)) {}
 
-// Calls `each` for every member of a tar, cpio, zip, ar or ISO, compressed by gzip, bzip2, xz, lz4 or zstd;
-// the content of a file is read when `read` is called, once. The archive's root ("./") is left out. Throws
+  [[nodiscard]] std::string operator()() const;
+  // Leaves it in the new file `to`, mode 0600, piece by piece: it may be larger than memory.
+  void save(const std::filesystem::path& to) const;
+
+ private:
+  Next next_;
+};
+
+using EachMember = std::function<void(const Member&, const Content& read)>;
+
+// Calls `each` for every member of a tar, cpio, zip, ar or ISO, compressed by gzip, bzip2, xz, lz4 or zstd.
+// The archive's root ("./") is left out. Throws
 // base::Error on a damaged archive or a member whose path leaves the archive.
 void read_archive(const std::filesystem::path& from, const EachMember& each);
 // The same of an archive in memory, which errors call `name`.

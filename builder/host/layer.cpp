@@ -119,7 +119,7 @@ bool write_layer(const Host& host, const fs::path& root, const std::map<std::str
 
 Whiteouts read_layer(const fs::path& tar) {
   Whiteouts found;
-  read_archive(tar, [&](const Member& member, const std::function<std::string()>&) {
+  read_archive(tar, [&](const Member& member, const Content&) {
     if (member.kind == 'o')
       throw base::Error(fmt::format("the layer holds '{}', which is a device, a fifo or a socket",
                                     base::printable(member.path)))

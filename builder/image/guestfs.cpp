@@ -213,7 +213,7 @@ class GuestfsFiles : public Files {
     }
     const host::TempDir local(scratch_);
     std::vector<host::Member> members;
-    host::read_archive(tar, [&](const host::Member& member, const std::function<std::string()>& content) {
+    host::read_archive(tar, [&](const host::Member& member, const host::Content& content) {
       auto changed = translation.changed(member);
       if (!changed) return;
       if (member.kind == 'f') {

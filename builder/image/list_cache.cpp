@@ -128,7 +128,7 @@ void serve_lists(const fs::path& tar, const fs::path& folder) {
     fs::permissions(made, fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec |
                               fs::perms::others_read | fs::perms::others_exec);
   }
-  host::read_archive(tar, [&](const host::Member& member, const std::function<std::string()>& read) {
+  host::read_archive(tar, [&](const host::Member& member, const host::Content& read) {
     const fs::path name = member.path;
     if (member.kind == 'f' && name == name.filename()) host::write_file(lists / name, read());
   });

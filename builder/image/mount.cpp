@@ -611,7 +611,7 @@ void MountedFiles::unpack(const fs::path& tar, const std::string& directory) {
   // Directories get their times last, when nothing more is written into them.
   std::vector<std::pair<std::string, std::int64_t>> folders;
   const std::string base = directory == "/" ? "" : directory;
-  host::read_archive(tar, [&](const host::Member& member, const std::function<std::string()>& content) {
+  host::read_archive(tar, [&](const host::Member& member, const host::Content& content) {
     host::check_interrupt();
     const std::string path = base + "/" + member.path;
     Attributes attributes;

@@ -354,15 +354,14 @@ void Apt::carry_out(const std::vector<Wanted>& fetched) {
   command.output_file = kept_->scratch / "debs.tar";
   // Some may be gone: an image can tell its apt to keep none.
   system_.run(command);
-  host::read_archive(
-      command.output_file, [&](const host::Member& member, const std::function<std::string()>& read) {
-        const auto known = std::find_if(fetched.begin(), fetched.end(), [&](const Wanted& one) {
-          return one.file == member.path && member.kind == 'f';
-        });
-        if (known == fetched.end()) return;
-        const std::string content = read();
-        if (base::sha256(content) == known->sha256) image::DebCache::keep(kept_->debs, known->file, content);
-      });
+  host::read_archive(command.output_file, [&](const host::Member& member, const host::Content& read) {
+    const auto known = std::find_if(fetched.begin(), fetched.end(), [&](const Wanted& one) {
+      return one.file == member.path && member.kind == 'f';
+    });
+    if (known == fetched.end()) return;
+    const std::string content = read();
+    if (base::sha256(content) == known->sha256) image::DebCache::keep(kept_->debs, known->file, content);
+  });
   std::filesystem::remove(command.output_file);
 }
 

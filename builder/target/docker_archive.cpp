@@ -104,10 +104,10 @@ class Foreign {
     std::map<std::string, std::string> links;
     int number = 0;
     try {
-      host::read_archive(from, [&](const host::Member& member, const std::function<std::string()>& content) {
+      host::read_archive(from, [&](const host::Member& member, const host::Content& content) {
         if (member.kind == 'f') {
           const fs::path file = folder_ / fmt::format("member-{}", number++);
-          host::write_file(file, content(), 0600);
+          content.save(file);
           if (!files_.emplace(member.path, file).second)
             throw wrong(fmt::format("holds '{}' twice", member.path));
         } else if (member.kind == 'h') {

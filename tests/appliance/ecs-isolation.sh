@@ -18,7 +18,7 @@ leave() {
   remove_neighbour
   leave_ecs
 }
-trap 'status=$?; set +e; leave >/dev/null 2>&1; (exit $status); finish' EXIT
+at_end=leave
 
 start_ecs '{}'
 wait_for 120 'each container is healthy' all_healthy

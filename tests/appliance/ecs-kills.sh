@@ -9,7 +9,7 @@
 . "$here/stand-in.inc"
 # shellcheck source=ecs.inc
 . "$here/ecs.inc"
-trap 'status=$?; set +e; leave_ecs >/dev/null 2>&1; (exit $status); finish' EXIT
+at_end=leave_ecs
 
 start_ecs '{}'
 wait_for 120 'each container is healthy' all_healthy

@@ -10,7 +10,7 @@
 # shellcheck source=ecs.inc
 . "$here/ecs.inc"
 declare -F second >/dev/null || skip 'there is one machine only'
-trap 'status=$?; set +e; leave_ecs >/dev/null 2>&1; (exit $status); finish' EXIT
+at_end=leave_ecs
 other_domain=ecs.example.net
 address() { echo "$guest4"; }
 other4=$(second address)

@@ -16,7 +16,7 @@ leave() {
   leave_ecs
   guest sh -c 'docker image ls --format "{{.Repository}}:{{.Tag}}" ecs | grep -vx -e ecs:embedded -e ecs:latest | xargs -r docker image rm; rm -rf "$1" /app/ecs /app/etc/tags/last_*_ecs /data/ecs-pgdump/before-migration.pgdump' sh $place
 }
-trap 'status=$?; set +e; leave >/dev/null 2>&1; (exit $status); finish' EXIT
+at_end=leave
 
 tag_is() { [ "$(tag_of "$1")" = "$2" ]; }
 runs_commit() { [ "$(guest docker inspect -f '{{index .Config.Labels "ecs.commit"}}' "$(container ecs.web)")" = "$1" ] && green; }

@@ -15,7 +15,7 @@ leave() {
   guest sh -c '[ ! -e "$1.kept" ] || mv "$1.kept" "$1"' sh $archive
   leave_ecs
 }
-trap 'status=$?; set +e; leave >/dev/null 2>&1; (exit $status); finish' EXIT
+at_end=leave
 
 ids() { guest sh -c 'while read -r name id; do [ "$(docker image inspect -f "{{.Id}}" $id)" = $id ] || echo "$name is missing"; done </usr/local/share/appliance/images/images.list'; }
 all_there() { [ -z "$(ids)" ]; }

@@ -11,7 +11,7 @@
 . "$here/stand-in.inc"
 # shellcheck source=ecs.inc
 . "$here/ecs.inc"
-trap 'status=$?; set +e; leave_ecs >/dev/null 2>&1; (exit $status); finish' EXIT
+at_end=leave_ecs
 
 start_ecs '{}'
 start_sink

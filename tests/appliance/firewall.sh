@@ -15,7 +15,7 @@ leave() {
   remove_neighbour
   remove_image
 }
-trap 'status=$?; leave || true; (exit $status); finish' EXIT
+at_end=leave
 
 bare() { guest nft delete table inet ecs; }                    # no firewall
 covered() { guest systemctl reload appliance-firewall; }       # and again
@@ -67,7 +67,7 @@ check "a neighbour's ping: answered, IPv4 and IPv6" neighbour sh -c "ping -c 1 -
 if declare -F second >/dev/null; then
   second boot_guest
   link=tap0 # what machine.inc calls the two
-  ip link add test-switch address "$(cat /sys/class/net/$link/address)" type bridge
+  ip link add test-switch address "$(ip -o link show $link | sed 's/.*link.ether \([^ ]*\).*/\1/')" type bridge
   for link in tap0 tap1; do
     ip -4 -o address show dev $link | while read -r _ _ _ address _; do
       ip address del "$address" dev $link

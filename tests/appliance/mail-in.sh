@@ -11,7 +11,7 @@ put "$here/receiver.py" /run/test-receiver.py 0644
 guest sh -c 'rm -rf /run/test-receiver; systemctl reset-failed test-receiver 2>/dev/null
   systemd-run -q --unit=test-receiver /usr/bin/python3 /run/test-receiver.py /run/test-receiver 127.0.0.1 5025'
 leave() { guest sh -c 'systemctl stop test-receiver; rm -rf /run/test-receiver*'; }
-trap 'status=$?; leave || true; (exit $status); finish' EXIT
+at_end=leave
 
 cat >"$work/client.py" <<'END'
 import hashlib, smtplib, ssl, sys

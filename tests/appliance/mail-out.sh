@@ -22,7 +22,7 @@ leave() {
     salt-call --local --log-level=quiet state.sls appliance.mail' >"$work/leave" 2>&1 || cat "$work/leave"
   remove_image
 }
-trap 'status=$?; leave || true; (exit $status); finish' EXIT
+at_end=leave
 
 sink_pid=
 start_sink() {

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/machine.inc"
 
 leave() { guest sh -c 'systemctl stop test-tcp test-udp; rm -f /run/test-udp.py; systemctl reload appliance-firewall' >/dev/null 2>&1; }
-trap 'status=$?; leave || true; (exit $status); finish' EXIT
+at_end=leave
 
 cat >"$work/udp.py" <<'END'
 import selectors, socket

@@ -14,7 +14,7 @@ leave() {
     if [ -e /run/test-keys.root ]; then mv /run/test-keys.root /root/.ssh/authorized_keys; fi
     salt-call --local --log-level=quiet state.sls appliance.openssh' >"$work/leave" 2>&1 || cat "$work/leave"
 }
-trap 'status=$?; leave || true; (exit $status); finish' EXIT
+at_end=leave
 
 for name in given old both other; do ssh-keygen -q -t ed25519 -N '' -C "$name" -f "$work/$name"; done
 public() { cut -d ' ' -f 1,2 "$work/$1.pub"; }

@@ -17,7 +17,7 @@ leave() {
   [ -z "$sink_pid" ] || kill "$sink_pid"
   guest rm -f /etc/dehydrated/conf.d/90-test.sh /etc/dehydrated/test-ca.pem
 }
-trap 'status=$?; set +e; leave; (exit $status); finish' EXIT
+at_end=leave
 
 # path as an extended expression, a blank, why it may be written
 allowed=(

@@ -37,7 +37,7 @@ std::vector<std::string> layers(const BuildReport& report) {
 
 std::vector<std::string> whys(World& world) {
   std::vector<std::string> all;
-  for (const auto& state : world.states()) all.push_back(state.hit ? "hit" : state.why);
+  for (const auto& state : world.states().steps) all.push_back(state.hit ? "hit" : state.why);
   return all;
 }
 
@@ -318,9 +318,9 @@ TEST(Build, TellsThePlanWhatMirrorsServedForALayer) {
     host::write_file(work.new_disk(), "base\n");
   });
   world.image("one", "1");
-  EXPECT_THAT(world.states()[0].releases, IsEmpty());
+  EXPECT_THAT(world.states().steps[0].releases, IsEmpty());
   world.build();
-  const auto states = world.states();
+  const auto states = world.states().steps;
   ASSERT_EQ(states[0].releases.size(), 1U);
   EXPECT_EQ(states[0].releases[0].url, "http://mirror.test/dists/bookworm/InRelease");
   EXPECT_EQ(states[0].releases[0].sha256, "0");
@@ -1066,7 +1066,7 @@ TEST(Build, SecondsAreNeverNegativeWhenTheClockIsSetBack) {
   world.build();
   world.clock = 1000;
   EXPECT_TRUE(world.build().proof_reused);
-  for (const auto& state : world.states()) EXPECT_GE(state.last_seconds, 0);
+  for (const auto& state : world.states().steps) EXPECT_GE(state.last_seconds, 0);
 }
 
 }  // namespace

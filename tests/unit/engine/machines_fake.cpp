@@ -429,9 +429,9 @@ BuildReport World::build() {
   cache::Store store(host, root);
   return engine::build(host, plan, keys(), store, options, observer, machines);
 }
-std::vector<plan::StepState> World::states() {
+engine::States World::states() {
   cache::Store store(host, root);
-  return engine::states(plan, keys(), store, options.from, clock);
+  return engine::states(plan, keys(), &store, options.from, clock);
 }
 std::string World::layer_text(const std::string& id) const {
   return host::read_file(root / "layers" / id / "image.qcow2");

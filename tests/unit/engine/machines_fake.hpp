@@ -120,7 +120,7 @@ class World {
   [[nodiscard]] std::vector<plan::StepKey> keys() const;
   // With a store opened for this build alone, as a process would.
   BuildReport build();
-  std::vector<plan::StepState> states();
+  engine::States states();
   [[nodiscard]] std::string layer_text(const std::string& id) const;
   [[nodiscard]] std::vector<std::string> names(const std::filesystem::path& folder) const;
 

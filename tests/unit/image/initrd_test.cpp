@@ -28,7 +28,7 @@ TEST(InitrdTest, PutsTheAgentBehindTheImagesOwn) {
     const auto rest = folder.path() / "rest";
     host::write_file(rest, both.substr(start));
     std::map<std::string, std::string> members;
-    host::read_archive(rest, [&](const host::Member& member, const std::function<std::string()>& read) {
+    host::read_archive(rest, [&](const host::Member& member, const host::Content& read) {
       members[member.path] = member.kind == 'f' ? read() : "";
     });
     EXPECT_EQ(members["kiln-agent"], "the agent");

@@ -123,7 +123,7 @@ class FakeFiles : public image::Files {
   // Like the real ones: what is in the archive replaces files and links, and nothing is written through a
   // link.
   void unpack(const std::filesystem::path& tar, const std::string& directory) override {
-    host::read_archive(tar, [&](const host::Member& member, const std::function<std::string()>& content) {
+    host::read_archive(tar, [&](const host::Member& member, const host::Content& content) {
       const std::string path = (directory == "/" ? "" : directory) + "/" + member.path;
       const image::Attributes attributes{
           .mode = member.mode, .uid = std::stoi(member.owner), .gid = std::stoi(member.group)};

@@ -54,9 +54,8 @@ class DockerArchiveTest : public testing::Test {
   // What is in a docker-archive or an OCI layout, by path.
   static std::map<std::string, std::string> content(const fs::path& tar) {
     std::map<std::string, std::string> files;
-    host::read_archive(tar, [&](const host::Member& member, const std::function<std::string()>& read) {
-      files[member.path] = read();
-    });
+    host::read_archive(
+        tar, [&](const host::Member& member, const host::Content& read) { files[member.path] = read(); });
     return files;
   }
   // An OCI layout of one image; `change` may damage its parts.
