@@ -5,7 +5,9 @@
 # Needs what neighbour.inc needs.
 # shellcheck disable=SC2016
 # label: soak
+# needs: application
 # timeout: 3600
+machine_state=ecs
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$here/stand-in.inc"
@@ -20,7 +22,7 @@ leave() {
 }
 at_end=leave
 
-start_ecs '{}'
+start_ecs
 wait_for 120 'each container is healthy' all_healthy
 opens() { within "$1" timeout 5 bash -c 'exec 3<>/dev/tcp/$1/$2' bash "$2" "$3"; } # FROM ADDRESS PORT
 refused() { ! "$@"; }

@@ -3,7 +3,9 @@
 # is lost. What the life cycle stops stays stopped. A program that takes too much memory takes nobody with it.
 # shellcheck disable=SC2016
 # label: soak
+# needs: application
 # timeout: 3600
+machine_state=ecs
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$here/stand-in.inc"
@@ -11,7 +13,7 @@
 . "$here/ecs.inc"
 at_end=leave_ecs
 
-start_ecs '{}'
+start_ecs
 wait_for 120 'each container is healthy' all_healthy
 starts_of_unit() { guest systemctl show -p NRestarts --value appliance; }
 restarts=$(starts_of_unit)

@@ -3,7 +3,9 @@
 # nothing more was sent, and no queue holds anything.
 # shellcheck disable=SC2016
 # label: soak
+# needs: application
 # timeout: 5400
+machine_state=ecs
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$here/stand-in.inc"
@@ -17,7 +19,7 @@ other4=$(second address)
 
 # the second one, which is new, beside the first
 second boot_guest
-start_ecs '{}'
+start_ecs
 start_second() {
   guest sh -c 'umask 077; echo "{}" >/run/extra.yml; kiln-env create --force --extra /run/extra.yml "$1" /app/env.yml >/dev/null; rm /run/extra.yml' sh $other_domain
   guest appliance-start

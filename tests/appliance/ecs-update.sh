@@ -4,7 +4,9 @@
 # application of before, and says so; and back to the one the appliance brings.
 # shellcheck disable=SC2016
 # label: soak
+# needs: application
 # timeout: 5400
+machine_state=ecs
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$here/stand-in.inc"
@@ -54,7 +56,7 @@ guest rm -rf $place /app/ecs
 tar -C "$here/../../overlays/ecs/demo-ecs" --exclude=__pycache__ -cf "$work/demo.tar" .
 put "$work/demo.tar" /run/demo.tar 0600
 guest sh -c 'mkdir -p "$1/repository"; cd "$1/repository"; tar -xf /run/demo.tar --no-same-owner; rm /run/demo.tar; git init -qb main' sh $place
-start_ecs '{}'
+start_ecs
 check 'the one that the appliance brings runs' tag_is last_running_ecs "$(embedded)"
 client committee
 act do/job >"$work/acted"

@@ -3,7 +3,9 @@
 # it had. What cannot be loaded is told.
 # shellcheck disable=SC2016
 # label: soak
+# needs: application
 # timeout: 5400
+machine_state=ecs
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$here/stand-in.inc"
@@ -21,7 +23,7 @@ ids() { guest sh -c 'while read -r name id; do [ "$(docker image inspect -f "{{.
 all_there() { [ -z "$(ids)" ]; }
 wipe() { guest sh -c 'systemctl stop appliance docker.socket docker containerd; find /volatile -mindepth 1 -delete; test -z "$(ls -A /volatile)"; sync'; }
 
-start_ecs '{}'
+start_ecs
 check 'the images are those of the list' all_there
 client keeper
 act do/job >"$work/acted"

@@ -5,7 +5,9 @@
 # Needs pdfsig, jq, gpg, python3-aiosmtpd.
 # shellcheck disable=SC2016
 # label: soak
+# needs: application
 # timeout: 3600
+machine_state=ecs
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$here/stand-in.inc"
@@ -13,7 +15,7 @@
 . "$here/ecs.inc"
 at_end=leave_ecs
 
-start_ecs '{}'
+start_ecs
 start_sink
 
 echo '# the status page'
