@@ -16,6 +16,7 @@ cat >"$MACHINE_ENV" <<END
 #cloud-config
 appliance:
   domain: ecs.example.org
+  standby: true # the images of the application have no room on such disks
   storage:
     ignore: {data: false, volatile: false}
     setup:
