@@ -122,11 +122,13 @@ States states(const plan::Plan& plan, const std::vector<plan::StepKey>& keys, ca
   if (store != nullptr)
     found = look_up(plan, keys, *store, {.from = plan::step_from(plan, from), .now = now});
   else
-    found.assign(plan.steps.size(), {.why = "never built"});
+    found.assign(plan.steps.size(),
+                 {.hit = false, .why = "never built", .last_seconds = -1, .layer = {}, .artifact = {}});
   for (const Found& one : found) {
-    plan::StepState state{.hit = one.hit, .why = one.hit ? "" : one.why, .last_seconds = one.last_seconds};
-    if (one.layer) state.releases = served(*one.layer);
-    all.steps.push_back(std::move(state));
+    all.steps.push_back({.hit = one.hit,
+                         .why = one.hit ? "" : one.why,
+                         .last_seconds = one.last_seconds,
+                         .releases = one.layer ? served(*one.layer) : std::vector<plan::Release>()});
   }
   for (std::size_t i = 0; i < plan.steps.size(); ++i) {
     const plan::PlannedStep& step = plan.steps[i];

@@ -38,7 +38,8 @@ TEST_F(PlanVerbTest, WithoutAStoreAllIsToBeBuiltAndNoStoreIsMade) {
   EXPECT_EQ(said.status, 0) << said.err;
   EXPECT_THAT(said.out, HasSubstr("  base          miss  "));
   EXPECT_THAT(said.out, HasSubstr("  export_qcow2  miss  "));
-  EXPECT_THAT(said.out, HasSubstr("  3 of 3 steps to run\n"));
+  EXPECT_THAT(said.out, HasSubstr("  proof-bios    miss  Boot p.qcow2 (BIOS) and check it"));
+  EXPECT_THAT(said.out, HasSubstr("export missed\n  3 of 3 steps to run, and 1 boot to prove it\n"));
   EXPECT_FALSE(fs::exists(store()));
 }
 
@@ -57,6 +58,7 @@ TEST_F(PlanVerbTest, UntilCutsThePlanBehindAStep) {
   EXPECT_EQ(said.status, 0);
   EXPECT_THAT(said.out, HasSubstr("2 of 2 steps"));
   EXPECT_THAT(said.out, Not(HasSubstr("export_qcow2")));
+  EXPECT_THAT(said.out, Not(HasSubstr("proof")));
 }
 
 TEST_F(PlanVerbTest, AnUnknownStepGetsAGuess) {
@@ -90,6 +92,11 @@ TEST_F(PlanVerbTest, JsonHasAKeyAndAReasonForEachStep) {
   EXPECT_EQ(steps[0]["why"], "never built");
   EXPECT_EQ(steps[0]["key"].get<std::string>().size(), 64U);
   EXPECT_EQ(steps[0]["last_seconds"], nullptr);
+  const json proofs = object["profiles"][0]["proofs"];
+  ASSERT_EQ(proofs.size(), 1U);
+  EXPECT_EQ(proofs[0]["id"], "proof-bios");
+  EXPECT_EQ(proofs[0]["hit"], false);
+  EXPECT_EQ(proofs[0]["why"], "export missed");
 }
 
 // The base has a layer, made of one release that has moved since, one that has not, and one nobody serves.

@@ -810,8 +810,17 @@ TEST(Build, EveryFirmwareOfTheProfileIsProven) {
 TEST(Build, AnotherQuestionAsksForAnotherProof) {
   World world;
   world.usual();
+  const auto proof = [&] {
+    const auto proofs = world.states().proofs;
+    EXPECT_EQ(proofs.size(), 1U);
+    EXPECT_EQ(proofs.at(0).id, "proof-bios");
+    return proofs.at(0).state.hit ? "hit" : proofs.at(0).state.why;
+  };
+  EXPECT_EQ(proof(), "export missed");
   world.build();
+  EXPECT_EQ(proof(), "hit");
   world.plan.profile.proof.units = {"nginx.service"};
+  EXPECT_EQ(proof(), "checks changed");
   EXPECT_FALSE(world.build().proof_reused);
   EXPECT_THAT(world.machines.log, ElementsAre("prove bios"));
   EXPECT_TRUE(world.build().proof_reused);
