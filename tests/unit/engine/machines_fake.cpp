@@ -171,6 +171,8 @@ class ScriptStage final : public stage::Stage {
   [[nodiscard]] std::string text(stage::Tense tense) const override {
     return (tense == stage::Tense::will ? "Do " : "Doing ") + id_;
   }
+  // of the step that World::usual() exports by
+  [[nodiscard]] std::string ending() const override { return id_ == "export" ? ".qcow2" : ""; }
   void run(stage::Workspace& work) const override { deed_(work); }
 
  private:
