@@ -2,7 +2,6 @@
 
 #include "cache/store.hpp"
 #include "cli/verbs.hpp"
-#include "engine/engine.hpp"
 
 namespace kiln::cli {
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cache/store.hpp"
+#include "engine/engine.hpp"
 #include "host/host.hpp"
 #include "image/accel.hpp"
 #include "image/system.hpp"
