@@ -50,8 +50,8 @@ int explain(const Invocation& call) {
   const plan::PlannedStep& step = plan.steps[index];
   const std::vector<plan::StepKey> keys = plan::make_keys(plan, call.host);
   const auto store = open_store(call);
-  const engine::States states = look_up(call, plan, keys, store.get());
-  const plan::StepState& state = states.steps[index];
+  const std::vector<plan::StepState> states = look_up(call, plan, keys, store.get()).steps;
+  const plan::StepState& state = states[index];
   const bool secret = step.type->reuse == stage::Reuse::never;
 
   const std::string before = store ? last_text(*store, plan.profile.name, id) : "";
