@@ -26,7 +26,7 @@ class LayerTest : public testing::Test {
   std::vector<std::string> layer(const std::map<std::string, host::TreeEntry>& below) {
     std::vector<std::string> lines;
     if (!host::write_layer(world, tree, below, tar)) return {"nothing"};
-    host::read_archive(tar, [&](const host::Member& member, const Content&) {
+    host::read_archive(tar, [&](const host::Member& member, const host::Content&) {
       lines.push_back(std::string(1, member.kind) + " " + member.path);
       EXPECT_EQ(member.mtime, host::layer_time) << member.path;
     });
