@@ -117,6 +117,7 @@ void print(std::ostream& out, const plan::Plan& plan, const engine::States& stat
     const plan::StepState& state;
   };
   std::vector<Line> lines;
+  lines.reserve(plan.steps.size() + states.proofs.size());
   for (std::size_t i = 0; i < plan.steps.size(); ++i)
     lines.push_back({plan.steps[i].id, plan.steps[i].stage->text(stage::Tense::will),
                      online.empty() ? "" : online[i].text(), states.steps[i]});
