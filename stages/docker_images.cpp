@@ -87,8 +87,9 @@ may use namespaces and loop devices, else in a booted guest; the ids are the sam
 Composing and Dockerfiles need root.
 
 `/usr/local/share/appliance/images` has `images.list`, a line "NAME:TAG sha256:ID" for each image, and, unless `archive:
-false`, `images.tar.zst`: `zstd -dc images.tar.zst | docker load` brings all back. A second step of this kind adds its images
-to the list, whatever had one of their names is that name's no longer, and its archive is `images-2.tar.zst`.)";
+false`, `images.tar.zst`: `zstd -dc images.tar.zst | docker load` brings all back. A further step of this kind adds its images
+to the list, takes names over from what had them, and has an archive of its own, `images-2.tar.zst`: whoever loads them all
+gives names by the list.)";
 
 constexpr std::array<stage::Option, 4> options = {{
     {.name = "images",

@@ -326,8 +326,10 @@ std::vector<std::string> option_names(const CLI::App& verb) {
 Error translated(const CLI::ParseError& error, const CLI::App& verb) {
   const bool top = verb.get_name() == "kiln";
   const std::string see = top ? "see kiln --help" : fmt::format("see kiln {} --help", verb.get_name());
-  const std::vector<std::string> extras = verb.remaining();
-  if (!extras.empty() && extras.front().starts_with('-')) {
+  std::vector<std::string> extras = verb.remaining();
+  const bool words = !extras.empty() && extras.front() == "--";  // no options follow
+  if (words) extras.erase(extras.begin());
+  if (!extras.empty() && !words && extras.front().starts_with('-')) {
     const std::string word = extras.front().substr(0, extras.front().find('='));
     return usage(fmt::format("unknown option '{}'{}", word,
                              guess_text(base::did_you_mean(word, option_names(verb)))))

@@ -154,7 +154,7 @@ void print(std::ostream& out, const plan::Plan& plan, const engine::States& stat
                                    [](const engine::ProofState& proof) { return !proof.state.hit; });
   out << fmt::format("  {} of {} steps to run", misses, plan.steps.size());
   if (misses > 0 && known) out << fmt::format(", about {}", base::human_seconds(expected));
-  if (boots > 0) out << fmt::format(", and {} boot{} to prove it", boots, boots == 1 ? "" : "s");
+  if (boots > 0) out << fmt::format(", and at most {} boot{}", boots, boots == 1 ? "" : "s");
   out << '\n';
   const auto moved =
       std::find_if(online.begin(), online.end(), [](const Online& one) { return !one.moved.empty(); });

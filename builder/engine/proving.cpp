@@ -28,8 +28,8 @@ std::optional<Proven> find_proof(const cache::Store& store, const profile::Proof
   if (!text) return missed("never proven");
   const json kept = json::parse(*text, nullptr, false);
   if (!kept.is_object() || !kept.contains("verdict")) return missed("never proven");
-  if (kept.value("proof", "") != proof_digest(proof)) return missed("checks changed");
   try {
+    if (kept.value("proof", "") != proof_digest(proof)) return missed("checks changed");
     Proven proven{proof::Verdict::from_json(kept.at("verdict").dump()),
                   store.verdict_file(sha256, name, "console.log"),
                   store.verdict_file(sha256, name, "screen.png"),

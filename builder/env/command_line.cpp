@@ -392,8 +392,10 @@ const Verb& find_verb(const std::string& name, const std::string& called) {
 // does not know goes before a word that is missing.
 Error translated(const CLI::ParseError& error, const CLI::App& parser) {
   const std::string see = fmt::format("see {} --help", parser.get_name());
-  const std::vector<std::string> extras = parser.remaining();
-  const bool unknown = !extras.empty() && extras.front().starts_with('-');
+  std::vector<std::string> extras = parser.remaining();
+  const bool words = !extras.empty() && extras.front() == "--";  // no options follow
+  if (words) extras.erase(extras.begin());
+  const bool unknown = !extras.empty() && !words && extras.front().starts_with('-');
   if (!unknown && dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr && !extras.empty())
     return usage(fmt::format("'{}' is one word too many", shown(extras.front()))).hint(see);
   if (!unknown) return usage(error.what()).hint(see);

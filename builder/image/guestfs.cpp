@@ -218,7 +218,7 @@ class GuestfsFiles : public Files {
       if (!changed) return;
       if (member.kind == 'f') {
         changed->source = local.path() / fmt::format("{}", members.size());
-        host::write_file(changed->source, content(), 0600);
+        content.save(changed->source);
       }
       members.push_back(std::move(*changed));
     });

@@ -18,7 +18,7 @@ restore() {
     docker rm -f test-pdfas >/dev/null 2>&1; docker rmi test-busybox >/dev/null 2>&1
     systemctl restart appliance-certificate nginx; /usr/local/share/appliance/certificate-users.sh; systemctl reset-failed appliance-dehydrated 2>/dev/null' || true
 }
-leave_with restore
+at_end=restore
 
 # shellcheck disable=SC2016
 guest sh -c 'mkdir /data/etc/test-saved && cd /data/etc && for f in server.key.pem server.cert.pem server.origin dehydrated; do

@@ -14,7 +14,7 @@ restore() {
     rm -f /run/active-env.yml; [ ! -e /run/active-env.test ] || mv /run/active-env.test /run/active-env.yml
     systemctl restart appliance-client-ca.path; systemctl reload-or-restart nginx' || true
 }
-leave_with restore
+at_end=restore
 
 # two authorities: the one of the ECS, and a stranger's of the same name
 authority() { # NAME

@@ -36,11 +36,10 @@ make_image curl
 guest docker run -d --name kiln-server --network bridge --expose 8000 --expose 8002 "$container_image" httpd -f -p 8000 -h /www >/dev/null
 address=$(guest docker inspect kiln-server --format '{{.NetworkSettings.IPAddress}}')
 cleanup() {
-  guest docker rm --force kiln-client kiln-server kiln-web kiln-log kiln-first kiln-taker >/dev/null 2>&1 || true
-  remove_image || true
-  rm -rf "$work"
+  guest docker rm --force kiln-client kiln-server kiln-web kiln-log kiln-first kiln-taker >/dev/null 2>&1
+  remove_image
 }
-trap cleanup EXIT
+at_end=cleanup
 wait_for 30 'the machine reaches a container' guest curl -sSf -o /dev/null --max-time 5 "http://$address:8000/"
 times_out() { # COMMAND...: curl's own status
   local status=0

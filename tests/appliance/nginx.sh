@@ -5,7 +5,7 @@
 # timeout: 1200
 . "$(dirname "$0")/machine.inc"
 . "$(dirname "$0")/web.inc"
-leave_with stop_echo
+at_end=stop_echo
 
 stop_echo
 start_echo 5000 5095 5090

@@ -50,10 +50,9 @@ restore() {
     appliance-status --clear
     systemctl reset-failed appliance-postgres appliance-database 2>/dev/null
     rm -f /run/appliance-failed /run/appliance/reason.appliance-postgres
-    systemctl start appliance-database" || true
-  rm -rf "$work"
+    systemctl start appliance-database"
 }
-trap restore EXIT
+at_end=restore
 
 guest sh -c "systemctl stop appliance-database $server appliance-postgres && mv $data $data.kept &&
   install -d -o postgres -g postgres $data $data/14 && install -d $old

@@ -9,7 +9,7 @@ restore() {
   guest sh -c "rm -f /run/appliance/status; [ ! -e /run/status.test ] || mv /run/status.test /run/appliance/status
     appliance-status --notice test-one; appliance-status --notice test-two"
 }
-leave_with restore
+at_end=restore
 guest sh -c "[ ! -e /run/appliance/status ] || cp /run/appliance/status /run/status.test"
 
 answers 503 "$url4/" || fail "a backend answers: this test is for a machine without"

@@ -63,7 +63,7 @@ case "$1 $2" in
   'inspect --format') case $3 in *Running*) if [ -e "$W/ends-${*: -1}" ]; then echo 'false 0'; else echo 'true 0'; fi ;; *Health*) echo healthy ;; esac ;;
   'inspect '*) shift; (cd containers && jq -s . "$@") ;;
   'rm '*) rm -f oneoff ;;
-  'load '*) cat >/dev/null; [ ! -e load-fails ] || exit 1; cp loads/* tags/ ;;
+  'load '*) read -r name; cp "loads/$name/"* tags/ ;;
 esac
 FAKE
 # what `docker compose run` starts; the last word is the role
@@ -148,18 +148,29 @@ check 'a container that went: its ways are closed' test ! -s "$work/rules"
 # ---- the images that the appliance brings
 
 embedded=$(image embedded) redis=$(image redis) mine=$(image mine)
-printf '%s\n' "ecs:latest $embedded" "redis:latest $redis" >"$share/images/images.list"
-echo archive | zstd -q >"$share/images/images.tar.zst"
-mkdir "$work/docker/loads"
-echo "$embedded" >"$work/docker/loads/ecs:latest"
-echo "$redis" >"$work/docker/loads/redis:latest"
+more=$(image more)
+printf '%s\n' "ecs:latest $embedded" "redis:latest $redis" "more:1 $more" >"$share/images/images.list"
+echo first | zstd -q >"$share/images/images.tar.zst"
+echo second | zstd -q >"$share/images/images-2.tar.zst"
+mkdir -p "$work/docker/loads/"{first,second}
+echo "$embedded" >"$work/docker/loads/first/ecs:latest"
+echo "$redis" >"$work/docker/loads/first/redis:latest"
+# what a further step of images brought
+echo "$more" >"$work/docker/loads/second/more:1"
 check 'an empty store: the images are loaded' bash "$share/images-load.sh"
 check 'redis has its name' tag_is redis:latest "$redis"
+check 'so has what the second archive brings' tag_is more:1 "$more"
 check 'the application has its other one' tag_is ecs:embedded "$embedded"
 echo "$mine" >"$work/docker/tags/ecs:latest"
 : >"$work/asked"
 check 'all there: nothing is loaded' bash "$share/images-load.sh"
 check 'no load was asked for' refused grep -q '^load' "$work/asked"
+rm "$work/docker/tags/more:1"
+echo damaged >"$share/images/images-2.tar.zst"
+check 'the damaged one of two archives is named' bash -c '! bash "$1" 2>/dev/null && grep -q "cannot be loaded.*/images-2.tar.zst" "$W/run/reason.appliance-images"' bash "$share/images-load.sh"
+check 'and the application that runs keeps its name' tag_is ecs:latest "$mine"
+echo "$more" >"$work/docker/tags/more:1"
+: >"$work/asked"
 silent
 check 'an engine that is silent: that is what is told' bash -c '! bash "$1" && grep -q "does not answer" "$W/run/reason.appliance-images"' bash "$share/images-load.sh"
 speaks

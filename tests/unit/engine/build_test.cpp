@@ -819,6 +819,22 @@ TEST(Build, AnotherQuestionAsksForAnotherProof) {
   EXPECT_EQ(proof(), "export missed");
   world.build();
   EXPECT_EQ(proof(), "hit");
+  const auto verdict = [&] {
+    for (const std::string& name : world.names(world.root / "verdicts"))
+      if (name.ends_with(".json")) return world.root / "verdicts" / name;
+    throw std::logic_error("no verdict");
+  };
+  const std::string kept = host::read_file(verdict());
+  json old = json::parse(kept);
+  old["verdict"] = "passed";
+  host::write_file(verdict(), old.dump());
+  EXPECT_EQ(proof(), "proven by an older kiln");
+  old["proof"] = 1;
+  host::write_file(verdict(), old.dump());
+  EXPECT_EQ(proof(), "proven by an older kiln");
+  host::write_file(verdict(), "{}");
+  EXPECT_EQ(proof(), "never proven");
+  host::write_file(verdict(), kept);
   world.plan.profile.proof.units = {"nginx.service"};
   EXPECT_EQ(proof(), "checks changed");
   EXPECT_FALSE(world.build().proof_reused);

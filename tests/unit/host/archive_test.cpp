@@ -166,6 +166,19 @@ TEST(Archive, CanBeSkippedThroughWithoutReadingContent) {
   EXPECT_EQ(found, "b");
 }
 
+TEST(Archive, SavesAMemberPieceByPiece) {
+  const fakes::TempTree tree;
+  const std::string large = std::string(700'000, 'a') + "end";
+  host::write_archive(tree / "a.tar", Format::tar, {file("large", large), file("empty", "")});
+  host::read_archive(tree / "a.tar", [&](const Member& member, const host::Content& content) {
+    content.save(tree / member.path);
+    EXPECT_THROW(content.save(tree / member.path), base::Error) << "nothing is replaced";
+  });
+  EXPECT_EQ(host::read_file(tree / "large"), large);
+  EXPECT_EQ(host::read_file(tree / "empty"), "");
+  EXPECT_EQ(std::filesystem::status(tree / "large").permissions(), std::filesystem::perms(0600));
+}
+
 TEST(Archive, RefusesMembersThatLeadOutOfIt) {
   fakes::TempTree tree;
   for (const char* path : {"/etc/passwd", "../up", "a/../../up", "a/.."}) {
