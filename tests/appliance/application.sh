@@ -4,6 +4,7 @@
 # shellcheck disable=SC2016
 # label: soak
 # timeout: 3600
+# cores: 2
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc
 . "$(dirname "$0")/stand-in.inc"

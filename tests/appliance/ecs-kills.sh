@@ -5,6 +5,7 @@
 # label: soak
 # needs: application
 # timeout: 3600
+# cores: 2
 machine_state=ecs
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc

@@ -6,6 +6,7 @@
 # label: soak
 # needs: application
 # timeout: 5400
+# cores: 2
 machine_state=ecs
 . "$(dirname "$0")/machine.inc"
 # shellcheck source=stand-in.inc

@@ -5,6 +5,7 @@
 # gives: application
 # needs: appliance
 # timeout: 3600
+# cores: 2
 MACHINE=saved:$(dirname "$0")/../../build/e2e/appliance
 . "$(dirname "$0")/../appliance/machine.inc"
 # shellcheck source=../appliance/stand-in.inc
