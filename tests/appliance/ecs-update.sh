@@ -34,7 +34,7 @@ embedded() { guest sed -n 's/^ecs:latest //p' /usr/local/share/appliance/images/
 # watched COMMAND...: what browsers got meanwhile, in $work/codes
 watched() {
   : >"$work/codes"
-  (while [ ! -e "$work/enough" ]; do front_code '' --max-time 20 >>"$work/codes" 2>/dev/null; echo >>"$work/codes"; sleep 0.5; done) &
+  (while [ ! -e "$work/enough" ]; do front_code '' --max-time $((20 * slower)) >>"$work/codes" 2>/dev/null; echo >>"$work/codes"; sleep 0.5; done) &
   "$@"
   local status=$?
   touch "$work/enough"
