@@ -111,7 +111,7 @@ many() { # PORT: how many of 300 get through
   python3 "$here/scan.py" "$guest4" $(for _ in {1..300}; do echo "$1"; done) | wc -l
 }
 unlimited() { local n; n=$(many 443); echo "$n of 300"; [ "$n" = 300 ]; }
-check "  (and is for mail only)" unlimited
+check "300 connections to 443 at once: mail alone is limited" unlimited
 guest systemctl reload appliance-firewall
 
 # A change of addresses. They are the machine's own affair, so this is looked at from inside.
